@@ -1,0 +1,39 @@
+# make demo | test | lint | bench | soak. Each sets up .venv (and, where it may, the Debian packages of real peers) itself.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+# Each core gets one worker; the suite is mostly waiting for real programs.
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: demo test lint bench soak peers clean
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,demo]'
+	touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/python -m demo $(ARGS)
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+peers:
+	deploy/install-peers
+
+test: $(VENV)/.installed peers lint
+	$(PYTEST) $(ARGS)
+
+soak: $(VENV)/.installed peers
+	$(PYTEST) -m soak --timeout 3600 $(ARGS)
+
+bench: $(VENV)/.installed peers
+	$(PYTEST) -m bench --timeout 1800 -s tests/bench $(ARGS)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage demo-data

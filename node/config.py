@@ -1,0 +1,176 @@
+"""``leveret.toml``: every setting, its default, and how the environment overrides it.
+
+``LEVERET_SECTION_KEY`` (upper case) overrides ``[section] key``. An unknown key is an error that names the nearest known
+one. ``node.example.toml`` documents every key; a test keeps it equal to the classes here.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from node.errors.setup import InvalidConfig, NotInitialised
+
+CONFIG_NAME = "leveret.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """[node]: who this node is."""
+
+    name: str = "unnamed facility"
+    issuer: str = ""  # Issuer of Patient ID stamped on own studies; empty: derived from the PeerId
+    key_file: str = ""  # path of the key file; empty: the key store is protected by a passphrase
+    passphrase_file: str = ""  # file whose first line is the passphrase; empty: asked on the terminal
+
+
+@dataclass(frozen=True, slots=True)
+class PeerSettings:
+    """[peer]: the protocol between facilities."""
+
+    listen: str = "0.0.0.0:8443"
+    advertise: tuple[str, ...] = ()  # host:port (or https URL) that others reach this node at; empty: the listener
+    discovery: bool = True  # tell and look for nodes on the local network by zeroconf
+    streams: int = 3  # parallel object streams in one transfer
+
+
+@dataclass(frozen=True, slots=True)
+class ApiSettings:
+    """[api]: the listener for people and local systems."""
+
+    listen: str = "127.0.0.1:8080"
+
+
+@dataclass(frozen=True, slots=True)
+class DicomSettings:
+    """[dicom]: the listener for modalities and the PACS."""
+
+    listen: str = "0.0.0.0:11112"
+    ae_title: str = "LEVERET"
+    allow_ae: tuple[str, ...] = ()  # calling AE titles served from beyond loopback
+    max_associations: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """[store]: what is kept."""
+
+    stable_age: int = 60  # quiet seconds that close a revision
+    parsers: int = 2  # worker processes that parse DICOM headers
+    reserve: int = 256 * 1024 * 1024  # bytes left free on the disk: nothing is taken in below that
+
+
+@dataclass(frozen=True, slots=True)
+class AnnounceSettings:
+    """[announce]: what peers are told."""
+
+    interval: int = 60  # seconds between batches
+    shared_issuers: tuple[str, ...] = ()  # issuers whose identifiers other facilities know too
+    label_detail: bool = False  # put date, description and UID into labels without a consent
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentSettings:
+    """[consent]: what share codes may be."""
+
+    code_failures: int = 10  # failed proofs that lock a code
+    peer_failures: int = 50  # failed proofs a day that lock a peer out of share codes
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """[log]."""
+
+    level: str = "INFO"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The whole of ``leveret.toml``."""
+
+    node: NodeSettings = field(default_factory=NodeSettings)
+    peer: PeerSettings = field(default_factory=PeerSettings)
+    api: ApiSettings = field(default_factory=ApiSettings)
+    dicom: DicomSettings = field(default_factory=DicomSettings)
+    store: StoreSettings = field(default_factory=StoreSettings)
+    announce: AnnounceSettings = field(default_factory=AnnounceSettings)
+    consent: ConsentSettings = field(default_factory=ConsentSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+
+
+def load(data_dir: Path, environ: Mapping[str, str] | None = None) -> Settings:
+    """Read ``data_dir/leveret.toml`` and the environment.
+
+    Raises:
+        NotInitialised: there is no such file.
+        InvalidConfig: not TOML, an unknown section or key, or a value of the wrong type.
+    """
+    path = data_dir / CONFIG_NAME
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as exc:
+        raise NotInitialised(str(data_dir)) from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise InvalidConfig(f"{path}: {exc}") from exc
+    return parse(raw, os.environ if environ is None else environ)
+
+
+def parse(raw: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
+    """Settings from a decoded TOML document, overridden by ``LEVERET_SECTION_KEY``."""
+    settings = Settings()
+    _refuse_unknown(raw, [f.name for f in fields(Settings)], "section")
+    for section_field in fields(Settings):
+        section = getattr(settings, section_field.name)
+        given = raw.get(section_field.name, {})
+        if not isinstance(given, Mapping):
+            raise InvalidConfig(f"[{section_field.name}] must be a section")
+        _refuse_unknown(given, [f.name for f in fields(section)], f"key of [{section_field.name}]")
+        values = {}
+        for f in fields(section):
+            name, default = f"{section_field.name}.{f.name}", getattr(section, f.name)
+            override = environ.get(f"LEVERET_{section_field.name}_{f.name}".upper())
+            if override is not None:
+                values[f.name] = _from_text(name, override, default)
+            elif f.name in given:
+                values[f.name] = _checked(name, given[f.name], default)
+        settings = replace(settings, **{section_field.name: replace(section, **values)})
+    return settings
+
+
+def _refuse_unknown(given: Mapping[str, Any], known: list[str], what: str) -> None:
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
+            raise InvalidConfig(f"{name!r} is not a {what}{hint}")
+
+
+def _checked(name: str, value: Any, default: Any) -> Any:
+    if isinstance(default, tuple):
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            return tuple(value)
+        raise InvalidConfig(f"{name} must be a list of texts")
+    if type(value) is not type(default):
+        raise InvalidConfig(f"{name} must be of type {type(default).__name__}")
+    if isinstance(value, int) and value < 0:
+        raise InvalidConfig(f"{name} must not be negative")
+    return value
+
+
+def _from_text(name: str, text: str, default: Any) -> Any:
+    if isinstance(default, bool):
+        if text.lower() in {"1", "true", "yes"}:
+            return True
+        if text.lower() in {"0", "false", "no"}:
+            return False
+        raise InvalidConfig(f"{name} must be true or false")
+    if isinstance(default, int):
+        if not text.isascii() or not text.isdigit():
+            raise InvalidConfig(f"{name} must be a whole number")
+        return int(text)
+    if isinstance(default, tuple):
+        return tuple(item.strip() for item in text.split(",") if item.strip())
+    return text

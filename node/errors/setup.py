@@ -1,0 +1,58 @@
+"""A node that cannot be set up or started."""
+
+from node.errors.base import LeveretError
+
+
+class NotInitialised(LeveretError):
+    """There is no node in this directory."""
+
+    code = "not_initialised"
+    advice = "Run `leveret init --name NAME --data DIR` first, or point --data at the right directory."
+    status = 400
+
+
+class AlreadyInitialised(LeveretError):
+    """There is a node in this directory already."""
+
+    code = "already_initialised"
+    advice = "Choose another --data directory; nothing was changed."
+    status = 409
+
+
+class InvalidConfig(LeveretError):
+    """The configuration cannot be used."""
+
+    code = "invalid_config"
+    advice = "Correct leveret.toml (or the LEVERET_… variable); node.example.toml documents every key."
+    status = 400
+
+
+class PortInUse(LeveretError):
+    """Another program listens on this address."""
+
+    code = "port_in_use"
+    advice = "Stop the other program, or choose another address in leveret.toml."
+
+
+class AlreadyRunning(LeveretError):
+    """A daemon already serves this directory."""
+
+    code = "already_running"
+    advice = "Use it, or stop it first."
+    status = 409
+
+
+class NotRunning(LeveretError):
+    """The daemon of this node is not running."""
+
+    code = "not_running"
+    advice = "Start it with `leveret serve --data DIR`."
+    status = 503
+
+
+class NewerDataDirectory(LeveretError):
+    """A newer version of leveret wrote this data directory."""
+
+    code = "newer_data"
+    advice = "Install that version or a later one; nothing was changed."
+    status = 409

@@ -1,0 +1,88 @@
+"""Audit events: who did what to whose images, why, and how it ended.
+
+An event is written in the transaction that does the thing (``store.audit.append``), so neither exists without the other.
+It names patients and studies in clear (the index is encrypted, and an auditor must be able to ask "who saw mine?"); what
+leaves the node is only its salted leaf hash (RFC 6962), from which nothing can be guessed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from node.model.ids import PatientKey, PeerId, RequestId, StudyInstanceUID
+
+
+class AuditType(StrEnum):
+    """What happened. The values are stable: they stand in exports and in old logs."""
+
+    NODE_STARTED = "node_started"
+    NODE_STOPPED = "node_stopped"
+    # Trust
+    PEER_INVITED = "peer_invited"
+    PEER_JOINED = "peer_joined"
+    PEER_TRUSTED = "peer_trusted"
+    PEER_SUSPENDED = "peer_suspended"
+    PEER_RESUMED = "peer_resumed"
+    PEER_REVOKED = "peer_revoked"
+    PEER_POLICY_CHANGED = "peer_policy_changed"
+    PAIRING_REFUSED = "pairing_refused"
+    # Store
+    STUDY_STORED = "study_stored"
+    INSTANCE_QUARANTINED = "instance_quarantined"
+    REVISION_CLOSED = "revision_closed"
+    STUDY_DELETED = "study_deleted"
+    STUDIES_SEARCHED = "studies_searched"
+    STUDY_READ = "study_read"
+    # Announcements
+    ANNOUNCED = "announced"
+    PRIORS_ASKED = "priors_asked"
+    QUESTIONS_ANSWERED = "questions_answered"
+    FEED_REFUSED = "feed_refused"
+    # Consent, request, release, transfer
+    SHARE_CODE_CREATED = "share_code_created"
+    SHARE_CODE_REVOKED = "share_code_revoked"
+    SHARE_CODE_FAILED = "share_code_failed"
+    SHARE_CODE_LOCKED = "share_code_locked"
+    REQUEST_SENT = "request_sent"
+    REQUEST_DECIDED = "request_decided"
+    RELEASED = "released"
+    TRANSFER_STATE = "transfer_state"
+    STUDY_RECEIVED = "study_received"
+    RECEIPT_SENT = "receipt_sent"
+    RECEIPT_RECEIVED = "receipt_received"
+    # Access
+    USER_CHANGED = "user_changed"
+    TOKEN_ISSUED = "token_issued"  # noqa: S105 - the name of an event, not a secret
+    ACCESS_DENIED = "access_denied"
+
+
+class Outcome(StrEnum):
+    """How it ended (PS3.15 A.5 Event Outcome Indicator, in words)."""
+
+    SUCCESS = "success"
+    REFUSED = "refused"
+    FAILURE = "failure"
+
+
+NODE_ACTOR = "node"  # what the daemon does of its own accord
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEvent:
+    """One entry of the log.
+
+    ``actor`` is ``node``, ``user:NAME``, ``os:UID`` (a caller on the admin socket) or ``peer:PEERID``; ``purpose`` a
+    purpose-of-use code (``TREAT``) or empty; ``code`` the stable error code of a refusal; ``detail`` small facts.
+    """
+
+    type: AuditType
+    at: int  # seconds since the epoch
+    actor: str = NODE_ACTOR
+    outcome: Outcome = Outcome.SUCCESS
+    peer: PeerId | None = None
+    patient: PatientKey | None = None
+    study: StudyInstanceUID | None = None
+    request: RequestId | None = None
+    purpose: str = ""
+    code: str = ""
+    detail: Mapping[str, str | int] = field(default_factory=dict)

@@ -15,7 +15,7 @@ $(VENV)/.installed: pyproject.toml
 	touch $@
 
 demo: $(VENV)/.installed
-	$(BIN)/python -m demo $(ARGS)
+	$(BIN)/python deploy/demo $(ARGS)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -1,7 +1,7 @@
 """``leveret.toml``: every setting, its default, and how the environment overrides it.
 
-``LEVERET_SECTION_KEY`` (upper case) overrides ``[section] key``. An unknown key is an error that names the nearest known
-one. ``node.example.toml`` documents every key; a test keeps it equal to the classes here.
+``LEVERET_SECTION_KEY`` (upper case) overrides ``[section] key``. An unknown key is an error that names the nearest
+known one. ``node.example.toml`` documents every key; a test keeps it equal to the classes here.
 """
 
 import difflib

@@ -1,8 +1,8 @@
 """Audit events: who did what to whose images, why, and how it ended.
 
-An event is written in the transaction that does the thing (``store.audit.append``), so neither exists without the other.
-It names patients and studies in clear (the index is encrypted, and an auditor must be able to ask "who saw mine?"); what
-leaves the node is only its salted leaf hash (RFC 6962), from which nothing can be guessed.
+An event is written in the transaction that does the thing (``store.audit.append``), so neither exists without the
+other. It names patients and studies in clear (the index is encrypted, and an auditor must be able to ask "who saw
+mine?"); what leaves the node is only its salted leaf hash (RFC 6962), from which nothing can be guessed.
 """
 
 from collections.abc import Mapping

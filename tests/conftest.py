@@ -1,0 +1,38 @@
+"""Rules for the whole suite: real peers are required in CI, and may be missing elsewhere."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+ORTHANC_DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+PROGRAMS = ("storescu", "echoscu", "storescp", "Orthanc", "chromium", "ip")
+
+
+def missing_peers() -> list[str]:
+    """Real programs that the suite wants and this machine has not."""
+    missing = [name for name in PROGRAMS if shutil.which(name) is None]
+    return missing if ORTHANC_DICOMWEB.exists() else [*missing, "orthanc-dicomweb"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    missing = missing_peers()
+    if not missing:
+        return
+    if os.environ.get("CI") == "true":
+        raise pytest.UsageError(
+            f"CI must have the real peers; missing: {', '.join(missing)} (run deploy/install-peers)"
+        )
+    skip = pytest.mark.skip(reason=f"needs real programs that are not installed: {', '.join(missing)}")
+    for item in items:
+        if item.get_closest_marker("peers"):
+            item.add_marker(skip)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    skipped = [r for r in terminalreporter.stats.get("skipped", []) if "real programs" in str(r.longrepr)]
+    if skipped:
+        terminalreporter.write_line(
+            f"{len(skipped)} tests skipped: real peers are not installed ({', '.join(missing_peers())})", yellow=True
+        )

@@ -1,0 +1,1 @@
+"""What tests share: real programs, generated studies, nodes run through their public commands."""

@@ -15,17 +15,19 @@ ROUNDS = 3
 
 def orthanc_to_orthanc(folder: Path, work: Path, instances: int) -> list[float]:
     seconds = []
-    with orthanc(work, "target") as target:
-        with orthanc(work, "origin", OrthancPeers={"target": [f"{target.url}/"]}) as origin:
-            storescu(origin.dicom, folder, aet=origin.aet)
-            (resource,) = origin.rest("GET", "/studies")
-            for _ in range(ROUNDS):
-                started = time.monotonic()
-                origin.rest("POST", "/peers/target/store", [resource])
-                seconds.append(time.monotonic() - started)
-                assert target.rest("GET", "/statistics")["CountInstances"] == instances
-                for study in target.rest("GET", "/studies"):
-                    target.rest("DELETE", f"/studies/{study}")
+    with (
+        orthanc(work, "target") as target,
+        orthanc(work, "origin", OrthancPeers={"target": [f"{target.url}/"]}) as origin,
+    ):
+        storescu(origin.dicom, folder, aet=origin.aet)
+        (resource,) = origin.rest("GET", "/studies")
+        for _ in range(ROUNDS):
+            started = time.monotonic()
+            origin.rest("POST", "/peers/target/store", [resource])
+            seconds.append(time.monotonic() - started)
+            assert target.rest("GET", "/statistics")["CountInstances"] == instances
+            for study in target.rest("GET", "/studies"):
+                target.rest("DELETE", f"/studies/{study}")
     return seconds
 
 

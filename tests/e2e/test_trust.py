@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.ct import CtStudy, dataset_of
@@ -24,7 +25,7 @@ def test_revocation_ends_a_running_transfer_within_a_second(facility: Callable[.
     code = north.run("share-code", "create", "--patient-id", study.patient_id)["code"]
     lake.run("request", "--from", peer_id(north), "--study", study.study_uid, "--share-code", "-", *WHO, stdin=code)
 
-    def running() -> dict[str, int]:
+    def running() -> dict[str, Any]:
         (transfer,) = lake.run("transfers", "list")["transfers"]
         return dict(transfer)
 

@@ -1,0 +1,138 @@
+"""Many instances in one body: the framing of object streams (docs/protocol/transfer.md), without any input or output.
+
+A stream is a sequence of frames: a head of 12 bytes (index u32, length u64, big endian), then ``length`` bytes. An index
+below :data:`CONTROL` numbers an instance of the manifest; END says that the holder sent all it was asked for, and STOP
+that it will not go on, with an error code as its bytes. A body that ends without either was cut.
+"""
+
+import re
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from node.errors.sharing import FrameError
+
+_HEAD: Final = struct.Struct(">IQ")
+HEAD_BYTES: Final = _HEAD.size
+CONTROL: Final = 0xFFFF_FF00  # indexes from here on are not instances
+_END: Final = 0xFFFF_FFFF
+_STOP: Final = 0xFFFF_FFFE
+_CODE = re.compile(rb"[a-z][a-z0-9_]{0,63}")
+MAX_CODE_BYTES: Final = 64
+
+END_FRAME: Final = _HEAD.pack(_END, 0)
+
+
+def head(index: int, length: int) -> bytes:
+    """The head of instance ``index`` of ``length`` bytes; its data follow."""
+    if not 0 <= index < CONTROL:
+        raise ValueError(index)
+    return _HEAD.pack(index, length)
+
+
+def stop_frame(code: str) -> bytes:
+    """The frame that ends a stream early, with the error code that says why."""
+    raw = code.encode("ascii")
+    if not _CODE.fullmatch(raw):
+        raise ValueError(code)
+    return _HEAD.pack(_STOP, len(raw)) + raw
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceFrame:
+    """One instance, whole."""
+
+    index: int
+    data: bytearray
+
+
+@dataclass(frozen=True, slots=True)
+class StopFrame:
+    """The holder stops, and why."""
+
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndFrame:
+    """All that was asked for has been sent."""
+
+
+Frame = InstanceFrame | StopFrame | EndFrame
+
+
+class FrameReader:
+    """Takes bytes as they come, gives whole frames.
+
+    ``size_of(index)`` is the length that the manifest promises, or None for an index that was not asked for: nothing is
+    allocated before the length was held against it, so a lying peer costs no memory.
+    """
+
+    def __init__(self, size_of: Callable[[int], int | None]) -> None:
+        self._size_of = size_of
+        self._head = bytearray()
+        self._index = 0
+        self._data = bytearray()
+        self._filled = 0
+        self._in_body = False
+        self.ended = False  # an END or STOP frame came
+
+    @property
+    def pending(self) -> int | None:
+        """The index of the instance that is only half here, if any."""
+        return self._index if self._in_body and self._index < CONTROL else None
+
+    def feed(self, data: bytes | memoryview) -> Iterator[Frame]:
+        """Take ``data`` and yield each frame that it completes.
+
+        Raises:
+            FrameError: an index that was not asked for, another length than promised, bytes after the end.
+        """
+        view = memoryview(data)
+        while len(view):
+            if self.ended:
+                raise FrameError("bytes after the end")
+            if not self._in_body:
+                view = self._take_head(view)
+            if self._in_body:
+                view = self._take_body(view)
+                if self._filled == len(self._data):
+                    yield self._complete()
+
+    def _take_head(self, view: memoryview) -> memoryview:
+        wanted = HEAD_BYTES - len(self._head)
+        self._head += view[:wanted]
+        if len(self._head) == HEAD_BYTES:
+            self._open(*_HEAD.unpack(self._head))
+            self._head.clear()
+        return view[wanted:]
+
+    def _open(self, index: int, length: int) -> None:
+        if index == _END:
+            allowed = length == 0
+        elif index == _STOP:
+            allowed = 0 < length <= MAX_CODE_BYTES
+        else:
+            allowed = index < CONTROL and length == self._size_of(index)
+        if not allowed:
+            raise FrameError("an index or a length that was not asked for")
+        self._index, self._data, self._filled, self._in_body = index, bytearray(length), 0, True
+
+    def _take_body(self, view: memoryview) -> memoryview:
+        piece = view[: len(self._data) - self._filled]
+        self._data[self._filled : self._filled + len(piece)] = piece
+        self._filled += len(piece)
+        return view[len(piece) :]
+
+    def _complete(self) -> Frame:
+        data, self._data, self._in_body = self._data, bytearray(), False
+        if self._index == _END:
+            self.ended = True
+            return EndFrame()
+        if self._index == _STOP:
+            if not _CODE.fullmatch(data):
+                raise FrameError("a stop without a code")
+            self.ended = True
+            return StopFrame(data.decode("ascii"))
+        return InstanceFrame(self._index, data)

@@ -1,0 +1,98 @@
+"""What goes wrong where studies are kept."""
+
+from node.errors.base import LeveretError, Retryable
+
+
+class StoreError(LeveretError):
+    """The store failed."""
+
+    code = "store_error"
+
+
+class StoreClosed(StoreError):
+    """The store is closed; the node is stopping."""
+
+    code = "store_closed"
+    advice = "Start the node again."
+    status = 503
+
+
+class IndexUnreadable(StoreError):
+    """The index cannot be decrypted: its file is damaged, or it belongs to the keys of another node."""
+
+    code = "index_unreadable"
+    advice = "Check that --data is the right directory; otherwise restore the index from a backup. Nothing was changed."
+
+
+class IndexDamaged(StoreError):
+    """A page of the index is damaged or was tampered with."""
+
+    code = "index_damaged"
+    advice = "Stop the node, keep a copy of the data directory, and restore the index from a backup."
+
+
+class IndexBusy(Retryable):
+    """Another program holds the index."""
+
+    code = "index_busy"
+    advice = "Stop whatever else uses this data directory (a second daemon, a backup tool), then try again."
+
+
+class ConstraintViolated(StoreError):
+    """The index refuses a row that contradicts another."""
+
+    code = "constraint_violated"
+    status = 409
+
+
+class DiskFull(Retryable):
+    """There is not enough free space on the disk of the data directory."""
+
+    code = "disk_full"
+    advice = "Free some space (the reserve is [store] reserve in leveret.toml) and send again; what is stored stays readable."
+    status = 507
+
+
+class StorageFailed(Retryable):
+    """The disk reported an error while writing; what was being stored was not acknowledged."""
+
+    code = "storage_failed"
+    advice = "Check the disk (dmesg, smartctl), then send again."
+
+
+class ObjectDamaged(StoreError):
+    """A stored object does not pass its integrity check; nothing of it was handed out."""
+
+    code = "object_damaged"
+    advice = "Restore the data directory's packs from a backup, or ask the facility it came from again."
+
+
+class PackUnreadable(StoreError):
+    """A pack was written in a format that this version does not know, or is not a pack at all."""
+
+    code = "pack_unreadable"
+    advice = "Install the version that wrote it or a later one, or restore the file from a backup."
+
+
+class UnknownInstance(StoreError):
+    """This instance is not held here."""
+
+    code = "unknown_instance"
+    advice = "List what is held with `leveret studies`."
+    status = 404
+
+
+class UnknownStudy(StoreError):
+    """This study is not held here."""
+
+    code = "unknown_study"
+    advice = "List what is held with `leveret studies`."
+    status = 404
+
+
+class TransferIncomplete(StoreError):
+    """Not every instance of the manifest has arrived, so the study is not admitted."""
+
+    code = "transfer_incomplete"
+    advice = "Resume the transfer."
+    status = 409

@@ -1,0 +1,222 @@
+"""Reading and writing bodies with limits: the same for handlers (server) and calls (client).
+
+Only time spent waiting for the peer counts against it; while this node writes to its disk, the clock stands still.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import msgspec
+from aiohttp import StreamReader, web
+from aiohttp.client_exceptions import ClientError
+
+from node.errors.base import LeveretError
+from node.errors.peers import BodyTooLarge, BodyTooSlow, EncodingRefused, MalformedMessage, PeerInterrupted
+from node.model.ids import PeerId
+from node.peers import limits
+
+T = TypeVar("T")
+
+PEER: web.RequestKey[PeerId] = web.RequestKey("peer", PeerId)
+JSON = "application/json"
+PROBLEM = "application/problem+json"
+OCTETS = "application/octet-stream"
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """What a refusal looks like on the wire (RFC 9457). The words are fixed by the code: no fact leaves the node."""
+
+    code: str = "unknown"
+    title: str = ""
+    status: int = 0
+
+
+class BodyReader:
+    """A body as it arrives, counted. Use ``read`` / ``read_exactly``, or iterate over pieces of any size."""
+
+    def __init__(self, stream: StreamReader, *, limit: int) -> None:
+        """Allow ``limit`` bytes in all."""
+        self._stream = stream
+        self._limit = limit
+        self._rest = b""
+        self._waited = 0.0
+        self.received = 0
+
+    async def read(self) -> bytes:
+        """The next piece, as large as what has arrived; empty at the end.
+
+        Raises:
+            BodyTooLarge: over the limit. BodyTooSlow: stalled or dripping. PeerInterrupted: the connection broke.
+        """
+        if self._rest:
+            piece, self._rest = self._rest, b""
+            return piece
+        return await self._receive()
+
+    async def read_exactly(self, count: int) -> bytes:
+        """``count`` bytes; MalformedMessage if the body ends before (use ``at_end`` where it may end)."""
+        parts: list[bytes] = []
+        missing = count
+        while missing:
+            piece = await self.read()
+            if not piece:
+                raise MalformedMessage("the body ends too early")
+            if len(piece) > missing:
+                self._rest = piece[missing:]
+                piece = piece[:missing]
+            parts.append(piece)
+            missing -= len(piece)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def at_end(self) -> bool:
+        """Whether nothing more comes; waits for the next byte or the end."""
+        if not self._rest:
+            self._rest = await self._receive()
+        return not self._rest
+
+    async def rest(self) -> bytes:
+        """All that is left."""
+        return b"".join([piece async for piece in self])
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while piece := await self.read():
+            yield piece
+
+    async def _receive(self) -> bytes:
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout(limits.READ_SECONDS):
+                piece = await self._stream.readany()
+        except TimeoutError as exc:
+            raise BodyTooSlow from exc
+        except (ClientError, ConnectionError, web.RequestPayloadError, OSError) as exc:
+            raise PeerInterrupted from exc
+        self._waited += time.monotonic() - started
+        self.received += len(piece)
+        if self.received > self._limit:
+            raise BodyTooLarge
+        over = self._waited - limits.GRACE_SECONDS
+        if over > 0 and self.received < over * limits.LEAST_RATE:
+            raise BodyTooSlow
+        return piece
+
+
+class BodyWriter:
+    """A streamed answer. Write pieces of ``limits.PIECE_BYTES`` where you can; the handler returns ``response``."""
+
+    def __init__(self, response: web.StreamResponse) -> None:
+        self.response = response
+        self.sent = 0
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send ``data``, waiting until the peer takes it.
+
+        Raises:
+            BodyTooSlow: the peer takes nothing. PeerInterrupted: the connection broke.
+        """
+        view = memoryview(data)
+        for start in range(0, len(view), limits.PIECE_BYTES):
+            await self._write_piece(view[start : start + limits.PIECE_BYTES])
+
+    async def _write_piece(self, piece: memoryview) -> None:
+        try:
+            async with asyncio.timeout(limits.WRITE_SECONDS):
+                await self.response.write(piece)
+        except TimeoutError as exc:
+            raise BodyTooSlow from exc
+        except ConnectionError as exc:
+            raise PeerInterrupted from exc
+        self.sent += len(piece)
+
+
+def peer_of(request: web.Request) -> PeerId:
+    """Who speaks: verified by the TLS handshake, and trusted when the request began."""
+    return request[PEER]
+
+
+def refuse_encoding(headers: Mapping[str, str]) -> None:
+    """Bodies travel as they are: whoever inflates a stranger's bytes has no limit any more."""
+    if headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+        raise EncodingRefused
+
+
+def body_reader(request: web.Request, *, limit: int) -> BodyReader:
+    """The request's body as a stream of ``limit`` bytes at most."""
+    if (request.content_length or 0) > limit:
+        raise BodyTooLarge
+    return BodyReader(request.content, limit=limit)
+
+
+async def read_body(request: web.Request, *, limit: int = limits.MESSAGE_BYTES) -> bytes:
+    """The request's whole body."""
+    return await body_reader(request, limit=limit).rest()
+
+
+async def read_struct(request: web.Request, of: type[T], *, limit: int = limits.MESSAGE_BYTES) -> T:
+    """The request's whole body as a msgspec type (JSON); declare it with ``forbid_unknown_fields``."""
+    return decode(await read_body(request, limit=limit), of)
+
+
+def decode(data: bytes, of: type[T]) -> T:
+    """A JSON message, strictly; raises MalformedMessage."""
+    try:
+        return msgspec.json.decode(data, type=of)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+        raise MalformedMessage from exc
+
+
+def json_reply(message: msgspec.Struct, *, status: int = 200) -> web.Response:
+    """A small answer as JSON."""
+    return web.Response(body=msgspec.json.encode(message), status=status, content_type=JSON)
+
+
+def bytes_reply(data: bytes, *, status: int = 200, content_type: str = OCTETS) -> web.Response:
+    """A small answer as it is."""
+    return web.Response(body=data, status=status, content_type=content_type)
+
+
+def empty_reply() -> web.Response:
+    """Done, nothing to say (204)."""
+    return web.Response(status=204)
+
+
+@asynccontextmanager
+async def stream_reply(
+    request: web.Request, *, length: int | None = None, headers: Mapping[str, str] | None = None
+) -> AsyncIterator[BodyWriter]:
+    """Answer with a stream; ``length`` in bytes if it is known.
+
+    An error that flies inside breaks the connection off, so that the peer never takes a torn body for a whole one. The
+    handler returns ``writer.response`` afterwards.
+    """
+    response = web.StreamResponse(headers=headers)
+    response.content_type = OCTETS
+    if length is None:
+        response.enable_chunked_encoding()
+    else:
+        response.content_length = length
+    await response.prepare(request)
+    try:
+        yield BodyWriter(response)
+        await response.write_eof()
+    except ConnectionError as exc:
+        _abort(request)
+        raise PeerInterrupted from exc
+    except BaseException:
+        _abort(request)
+        raise
+
+
+def _abort(request: web.Request) -> None:
+    if request.transport is not None:
+        request.transport.abort()
+
+
+def problem_reply(error: LeveretError) -> web.Response:
+    """A refusal: the code, its fixed words, its status; nothing about this node or a patient."""
+    words = (type(error).__doc__ or "").split("\n", 1)[0]
+    problem = Problem(code=error.code, title=words, status=error.status)
+    return web.Response(body=msgspec.json.encode(problem), status=error.status, content_type=PROBLEM)

@@ -1,0 +1,138 @@
+"""Who may do what at the local API, and requests to it that cannot be answered."""
+
+from node.errors.base import LeveretError, Retryable
+
+
+class Unauthenticated(LeveretError):
+    """This needs a user."""
+
+    code = "unauthenticated"
+    advice = "Send `Authorization: Bearer TOKEN` with a token of `leveret users token NAME`."
+    status = 401
+
+
+class Forbidden(LeveretError):
+    """This user may not do that."""
+
+    code = "forbidden"
+    advice = "Ask an operator for a user whose role allows it; docs/operations.md has the table of roles."
+    status = 403
+
+
+class WrongHost(LeveretError):
+    """The request names a host that this node is not."""
+
+    code = "wrong_host"
+    advice = "Use the address that `leveret status` shows, or localhost."
+    status = 421
+
+
+class UnknownUser(LeveretError):
+    """There is no such user."""
+
+    code = "unknown_user"
+    advice = "See `leveret users list`."
+    status = 404
+
+
+class UserExists(LeveretError):
+    """There is a user of this name already."""
+
+    code = "user_exists"
+    advice = "Choose another name; names of disabled users stay taken, because the audit log refers to them."
+    status = 409
+
+
+class UserDisabled(LeveretError):
+    """This user is disabled."""
+
+    code = "user_disabled"
+    advice = "Add another user, or use one that is active (`leveret users list`)."
+    status = 409
+
+
+class InvalidUserName(LeveretError):
+    """This cannot be the name of a user."""
+
+    code = "invalid_user_name"
+    advice = "Use 1 to 64 letters, digits, dots, dashes and underscores, beginning with a letter or digit."
+    status = 400
+
+
+class WeakPassword(LeveretError):
+    """This password is too short or too long."""
+
+    code = "weak_password"
+    advice = "Use 12 to 1024 bytes; a few words are easier to remember than odd characters."
+    status = 400
+
+
+class InvalidInput(LeveretError):
+    """The request does not have the form that is wanted here."""
+
+    code = "invalid_input"
+    advice = "Compare it with /api/v1/openapi.json."
+    status = 400
+
+
+class NotFound(LeveretError):
+    """There is nothing of that kind here."""
+
+    code = "not_found"
+    advice = "Check the address or the id."
+    status = 404
+
+
+class MethodNotAllowed(LeveretError):
+    """This address does not take that method."""
+
+    code = "method_not_allowed"
+    advice = "Compare it with /api/v1/openapi.json."
+    status = 405
+
+
+class NotAcceptable(LeveretError):
+    """This is not available in a form that the request accepts."""
+
+    code = "not_acceptable"
+    advice = "Studies are answered as stored: accept application/dicom with transfer-syntax=*."
+    status = 406
+
+
+class UnsupportedMedia(LeveretError):
+    """Bodies of this media type are not taken here."""
+
+    code = "unsupported_media_type"
+    advice = 'Send application/json, or for STOW-RS multipart/related with type="application/dicom".'
+    status = 415
+
+
+class TooLarge(LeveretError):
+    """The request is larger than is taken here."""
+
+    code = "too_large"
+    advice = "Send smaller parts."
+    status = 413
+
+
+class UploadBroken(LeveretError):
+    """The upload ended early or is not what its headers say."""
+
+    code = "upload_broken"
+    advice = "Send it again; what was answered as stored is stored."
+    status = 400
+
+
+class ApiNeedsTls(LeveretError):
+    """The local API may listen beyond loopback only with TLS, which this version leaves to a proxy."""
+
+    code = "api_needs_tls"
+    advice = "Set [api] listen to 127.0.0.1:PORT and put a TLS proxy on this machine before it."
+    status = 400
+
+
+class DaemonStopping(Retryable):
+    """The daemon is just stopping."""
+
+    code = "stopping"
+    advice = "Try again when it is back."

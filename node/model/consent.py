@@ -1,7 +1,8 @@
 """Consent as the holder keeps it: what a patient allowed, for whom, until when. Pure.
 
-A share code is the patient's consent in a form that can be handed on: whoever proves knowledge of it may have the studies
-it was made for. What the code *is* (text, lookup id, MAC key) is ``crypto.sharecode``'s business; here is what it allows.
+A share code is the patient's consent in a form that can be handed on: whoever proves knowledge of it may have the
+studies it was made for. What the code *is* (text, lookup id, MAC key) is ``crypto.sharecode``'s business; here is what
+it allows.
 """
 
 from dataclasses import dataclass

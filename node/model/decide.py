@@ -1,8 +1,8 @@
 """The decision about a request, as one pure and total function.
 
-It sees facts only: what is asked, what the operator allows this peer, which consents the request *proved*, and what this
-node found for it. Whatever it permits lies within all of them: scope ⊆ request ∩ consent ∩ policy. When in doubt, a
-person decides (:class:`Review`); what cannot be proved is refused with ``not_released`` and no other word.
+It sees facts only: what is asked, what the operator allows this peer, which consents the request *proved*, and what
+this node found for it. Whatever it permits lies within all of them: scope ⊆ request ∩ consent ∩ policy. When in doubt,
+a person decides (:class:`Review`); what cannot be proved is refused with ``not_released`` and no other word.
 """
 
 from collections.abc import Sequence

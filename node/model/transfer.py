@@ -1,6 +1,6 @@
 """The life of a transfer as a table, and the order in which instances travel. Pure.
 
-Both sides run the same table: the recipient from QUEUED (asked, not answered yet), the holder from AUTHORIZED. A transfer
+Both sides run the same table: the recipient from QUEUED (asked, not answered yet), the holder from AUTHORIZED. One
 that stands still for whatever reason is SUSPENDED and goes on by itself; only FAILED and CANCELLED give up, and only
 COMPLETED shows the study.
 """

@@ -1,8 +1,8 @@
 """Many instances in one body: the framing of object streams (docs/protocol/transfer.md), without any input or output.
 
-A stream is a sequence of frames: a head of 12 bytes (index u32, length u64, big endian), then ``length`` bytes. An index
-below :data:`CONTROL` numbers an instance of the manifest; END says that the holder sent all it was asked for, and STOP
-that it will not go on, with an error code as its bytes. A body that ends without either was cut.
+A stream is a sequence of frames: a head of 12 bytes (index u32, length u64, big endian), then ``length`` bytes. An
+index below :data:`CONTROL` numbers an instance of the manifest; END says that the holder sent all it was asked for, and
+STOP that it will not go on, with an error code as its bytes. A body that ends without either was cut.
 """
 
 import re
@@ -90,7 +90,7 @@ class FrameReader:
             FrameError: an index that was not asked for, another length than promised, bytes after the end.
         """
         view = memoryview(data)
-        while len(view):
+        while view:
             if self.ended:
                 raise FrameError("bytes after the end")
             if not self._in_body:

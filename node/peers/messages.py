@@ -1,0 +1,352 @@
+"""The payloads of the signed messages about a request (docs/protocol/transfer.md): JSON, decoded strictly.
+
+Encoding and decoding only; who may say what is checked by ``sharing``. A payload has exactly the members that the
+document names, none twice, each within its limit; anything else raises :class:`RequestMalformed`.
+"""
+
+import base64
+import binascii
+import json
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+
+from node.errors.base import LeveretError
+from node.errors.sharing import RequestMalformed
+from node.model.consent import PurposeOfUse
+from node.model.ids import (
+    Digest,
+    PatientKey,
+    PeerId,
+    RequestId,
+    SeriesInstanceUID,
+    SOPClassUID,
+    SOPInstanceUID,
+    StudyInstanceUID,
+    StudyRef,
+    TransferSyntaxUID,
+)
+from node.model.instance import Demographics, ManifestEntry
+from node.model.release import (
+    MAX_INSTANCES,
+    DecisionNotice,
+    Receipt,
+    ReleasedStudy,
+    ReleaseManifest,
+    Verdict,
+)
+from node.model.request import (
+    MAX_TARGETS,
+    CodeProof,
+    ReleaseRequest,
+    StudyTarget,
+    Subject,
+)
+
+MAX_REQUEST_BYTES = 64 * 1024  # 32 targets and a long name are 6 KiB
+MAX_NOTICE_BYTES = 4096  # decisions and receipts are about 500 bytes
+MAX_MANIFEST_BYTES = 48 * 1024 * 1024  # 200,000 instances at about 170 bytes, in base64
+
+_Id = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
+_Peer = Annotated[str, msgspec.Meta(min_length=56, max_length=56)]
+_Hash = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+_Time = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+_Text = Annotated[str, msgspec.Meta(max_length=128)]
+_Name = Annotated[str, msgspec.Meta(max_length=1024)]  # PN: three groups of five components, 64 characters each
+_UidText = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+_Code = Annotated[str, msgspec.Meta(pattern="^([a-z][a-z0-9_]{0,63})?$")]
+
+T = TypeVar("T")
+
+
+class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    pass
+
+
+class _Patient(_Message, frozen=True):
+    issuer: _Text
+    id: _Text
+
+
+class _Person(_Message, frozen=True):
+    name: _Name
+    birth_date: Annotated[str, msgspec.Meta(max_length=8)]
+    sex: Annotated[str, msgspec.Meta(max_length=16)]
+
+
+class _Target(_Message, frozen=True, omit_defaults=True):
+    uid: _UidText | None = None
+    ref: _Id | None = None
+
+
+class _Body(_Message, frozen=True):
+    id: _Id
+    holder: _Peer
+    requester: _Peer
+    user: _Text
+    role: _Text
+    purpose: PurposeOfUse
+    patient: _Patient | None
+    person: _Person | None
+    studies: Annotated[list[_Target], msgspec.Meta(min_length=1, max_length=MAX_TARGETS)]
+
+
+class _CodeProof(_Message, frozen=True):
+    code: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16,64}$")]
+    mac: _Hash
+
+
+class _Request(_Message, frozen=True):
+    v: Annotated[int, msgspec.Meta(ge=1, le=1)]
+    at: _Time
+    request: Annotated[str, msgspec.Meta(max_length=MAX_REQUEST_BYTES)]
+    proof: _CodeProof | None
+
+
+class _Decision(_Message, frozen=True):
+    v: Annotated[int, msgspec.Meta(ge=1, le=1)]
+    id: _Id
+    holder: _Peer
+    recipient: _Peer
+    at: _Time
+    verdict: Verdict
+    code: _Code
+
+
+# [SOP Instance UID, number of its class, number of its syntax, size, SHA-256 in base64url without padding]
+_Instance = tuple[_UidText, _Count, _Count, _Count, Annotated[str, msgspec.Meta(min_length=43, max_length=43)]]
+
+
+class _Series(_Message, frozen=True):
+    uid: _UidText
+    instances: Annotated[list[_Instance], msgspec.Meta(min_length=1, max_length=MAX_INSTANCES)]
+
+
+class _Study(_Message, frozen=True):
+    uid: _UidText
+    revision: Annotated[int, msgspec.Meta(ge=1, le=2**31)]
+    patient: _Patient
+    person: _Person
+    series: Annotated[list[_Series], msgspec.Meta(min_length=1, max_length=MAX_INSTANCES)]
+
+
+class _Manifest(_Message, frozen=True):
+    v: Annotated[int, msgspec.Meta(ge=1, le=1)]
+    id: _Id
+    holder: _Peer
+    recipient: _Peer
+    released_at: _Time
+    expires_at: _Time
+    classes: Annotated[list[_UidText], msgspec.Meta(max_length=1000)]
+    syntaxes: Annotated[list[_UidText], msgspec.Meta(max_length=100)]
+    studies: Annotated[list[_Study], msgspec.Meta(min_length=1, max_length=MAX_TARGETS)]
+
+
+class _Receipt(_Message, frozen=True):
+    v: Annotated[int, msgspec.Meta(ge=1, le=1)]
+    id: _Id
+    holder: _Peer
+    recipient: _Peer
+    at: _Time
+    manifest: _Hash
+    instances: _Count
+    bytes: _Count
+
+
+def encode_body(request: ReleaseRequest) -> bytes:
+    """The part of a request that each retry repeats byte for byte, and that the proof covers."""
+    who = request.subject
+    return msgspec.json.encode(
+        _Body(
+            str(request.request_id),
+            request.holder.compact,
+            request.requester.compact,
+            request.user,
+            request.role,
+            request.purpose,
+            None if who.patient is None else _Patient(who.patient.issuer, who.patient.patient_id),
+            None if who.demographics == Demographics() else _person(who.demographics),
+            [_Target(ref=str(t)) if isinstance(t, StudyRef) else _Target(uid=str(t)) for t in request.targets],
+        )
+    )
+
+
+def decode_body(body: bytes) -> ReleaseRequest:
+    """Read what :func:`encode_body` made."""
+    b = _decode(body, _Body)
+    try:
+        return ReleaseRequest(
+            RequestId.parse(b.id),
+            PeerId.parse(b.holder),
+            PeerId.parse(b.requester),
+            b.user,
+            b.role,
+            b.purpose,
+            Subject(
+                None if b.patient is None else PatientKey(b.patient.issuer, b.patient.id),
+                Demographics() if b.person is None else _demographics(b.person),
+            ),
+            tuple(_target(t) for t in b.studies),
+        )
+    except (LeveretError, ValueError) as exc:
+        raise RequestMalformed from exc
+
+
+def encode_request(body: bytes, proof: CodeProof | None, signed_at: int) -> bytes:
+    """The payload of a request: a body, the proof, and when it is signed."""
+    shown = None if proof is None else _CodeProof(proof.lookup_id.hex(), proof.mac.hex())
+    return msgspec.json.encode(_Request(1, signed_at, _b64(body), shown))
+
+
+def decode_request(payload: bytes) -> tuple[int, bytes, CodeProof | None]:
+    """(signed at, body, proof) of a request's payload."""
+    r = _decode(payload, _Request)
+    try:
+        proof = None if r.proof is None else CodeProof(bytes.fromhex(r.proof.code), bytes.fromhex(r.proof.mac))
+    except ValueError as exc:
+        raise RequestMalformed from exc
+    return r.at, _unb64(r.request), proof
+
+
+def encode_decision(notice: DecisionNotice) -> bytes:
+    """The payload of a decision."""
+    n = notice
+    ids = (str(n.request_id), n.holder.compact, n.recipient.compact)
+    return msgspec.json.encode(_Decision(1, *ids, n.at, n.verdict, n.code))
+
+
+def decode_decision(payload: bytes) -> DecisionNotice:
+    """Read what :func:`encode_decision` made."""
+    d = _decode(payload, _Decision)
+    return DecisionNotice(*_ids(d), d.at, d.verdict, d.code)
+
+
+def encode_manifest(manifest: ReleaseManifest) -> bytes:
+    """The payload of a manifest. Within a study, entries of one series stand together (as ``manifest`` has them)."""
+    entries = [entry for _, entry in manifest.instances]
+    classes = list(dict.fromkeys(str(entry.sop_class_uid) for entry in entries))
+    syntaxes = list(dict.fromkeys(str(entry.transfer_syntax_uid) for entry in entries))
+    class_number = {uid: number for number, uid in enumerate(classes)}
+    syntax_number = {uid: number for number, uid in enumerate(syntaxes)}
+
+    def study(released: ReleasedStudy) -> _Study:
+        series: dict[str, list[_Instance]] = {}
+        for e in released.entries:
+            row = (str(e.sop_instance_uid), class_number[e.sop_class_uid], syntax_number[e.transfer_syntax_uid])
+            series.setdefault(str(e.series_instance_uid), []).append((*row, e.size, _b64(e.digest.value)))
+        return _Study(
+            str(released.study_instance_uid),
+            released.revision,
+            _Patient(released.patient.issuer, released.patient.patient_id),
+            _person(released.demographics),
+            [_Series(uid, instances) for uid, instances in series.items()],
+        )
+
+    ids = (str(manifest.request_id), manifest.holder.compact, manifest.recipient.compact)
+    times = (manifest.released_at, manifest.expires_at)
+    return msgspec.json.encode(_Manifest(1, *ids, *times, classes, syntaxes, [study(s) for s in manifest.studies]))
+
+
+def decode_manifest(payload: bytes) -> ReleaseManifest:
+    """Read what :func:`encode_manifest` made; refuses more instances than one release may have."""
+    m = _decode(payload, _Manifest)
+    if sum(len(series.instances) for study in m.studies for series in study.series) > MAX_INSTANCES:
+        raise RequestMalformed
+    try:
+        classes = [SOPClassUID.parse(uid) for uid in m.classes]
+        syntaxes = [TransferSyntaxUID.parse(uid) for uid in m.syntaxes]
+        studies = tuple(_study(study, classes, syntaxes) for study in m.studies)
+    except (LeveretError, ValueError, IndexError) as exc:
+        raise RequestMalformed from exc
+    return ReleaseManifest(*_ids(m), m.released_at, m.expires_at, studies)
+
+
+def encode_receipt(receipt: Receipt) -> bytes:
+    """The payload of a receipt."""
+    r = receipt
+    ids = (str(r.request_id), r.holder.compact, r.recipient.compact)
+    return msgspec.json.encode(_Receipt(1, *ids, r.at, r.manifest.hex(), r.instances, r.total_bytes))
+
+
+def decode_receipt(payload: bytes) -> Receipt:
+    """Read what :func:`encode_receipt` made."""
+    r = _decode(payload, _Receipt)
+    return Receipt(*_ids(r), r.at, bytes.fromhex(r.manifest), r.instances, r.bytes)
+
+
+def _ids(message: _Decision | _Manifest | _Receipt) -> tuple[RequestId, PeerId, PeerId]:
+    try:
+        return RequestId.parse(message.id), PeerId.parse(message.holder), PeerId.parse(message.recipient)
+    except (LeveretError, ValueError) as exc:
+        raise RequestMalformed from exc
+
+
+def _study(study: _Study, classes: list[SOPClassUID], syntaxes: list[TransferSyntaxUID]) -> ReleasedStudy:
+    entries = tuple(
+        ManifestEntry(
+            classes[class_number],
+            SOPInstanceUID.parse(uid),
+            series_uid,
+            syntaxes[syntax_number],
+            size,
+            Digest(_unb64(digest)),
+        )
+        for series in study.series
+        for series_uid in (SeriesInstanceUID.parse(series.uid),)
+        for uid, class_number, syntax_number, size, digest in series.instances
+    )
+    return ReleasedStudy(
+        StudyInstanceUID.parse(study.uid),
+        study.revision,
+        PatientKey(study.patient.issuer, study.patient.id),
+        _demographics(study.person),
+        entries,
+    )
+
+
+def _person(d: Demographics) -> _Person:
+    return _Person(d.name, d.birth_date, d.sex)
+
+
+def _demographics(person: _Person) -> Demographics:
+    return Demographics(person.name, person.birth_date, person.sex)
+
+
+def _target(target: _Target) -> StudyTarget:
+    if target.uid is not None and target.ref is None:
+        return StudyInstanceUID.parse(target.uid)
+    if target.ref is not None and target.uid is None:
+        return StudyRef.parse(target.ref)
+    raise RequestMalformed
+
+
+def _decode(payload: bytes, of: type[T]) -> T:
+    try:
+        message = msgspec.json.decode(payload, type=of)  # the types bound the depth: the second reader is safe
+        json.loads(payload, object_pairs_hook=_no_member_twice)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
+        raise RequestMalformed from exc
+    return message
+
+
+def _no_member_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError(len(pairs))
+    return members
+
+
+def _b64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _unb64(text: str) -> bytes:
+    """Strict base64url without padding: only the one canonical spelling of some bytes."""
+    try:
+        data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except (binascii.Error, ValueError) as exc:
+        raise RequestMalformed from exc
+    if _b64(data) != text:
+        raise RequestMalformed
+    return data

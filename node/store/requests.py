@@ -1,0 +1,193 @@
+"""Requests that peers made here, and those that this node made."""
+
+from dataclasses import dataclass, field
+
+from node.model.consent import ConsentId
+from node.model.ids import PeerId, RequestId
+from node.model.request import CodeProof, RequestEvent, RequestState, next_request_state
+from node.store.engine import Read, Row, Write
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedRequest:
+    """A request of a peer and how it was decided."""
+
+    request_id: RequestId
+    peer: PeerId
+    digest: bytes
+    body: bytes = field(repr=False)
+    consent_id: ConsentId | None
+    state: RequestState
+    code: str
+    reasons: tuple[str, ...]
+    received_at: int
+    decided_at: int
+    decided_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class SentRequest:
+    """A request of this node and what the holder answered."""
+
+    request_id: RequestId
+    peer: PeerId
+    body: bytes = field(repr=False)
+    proof: CodeProof | None
+    state: RequestState
+    code: str
+    user: str
+    timeout: int
+    created_at: int
+
+
+_RECEIVED = (
+    "request_id, peer, digest, body, consent_id, state, code, reasons, received_at, decided_at, decided_by"  # in order
+)
+_SENT = "request_id, peer, body, lookup_id, mac, state, code, user, timeout, created_at"
+
+
+async def add_received(tx: Write, r: ReceivedRequest) -> None:
+    """Record a request with its decision; ConstraintViolated if the id is taken."""
+    await tx.execute(
+        f"INSERT INTO request_received ({_RECEIVED}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - fixed texts
+        (
+            r.request_id.value,
+            r.peer.digest,
+            r.digest,
+            r.body,
+            None if r.consent_id is None else r.consent_id.value,
+            r.state.value,
+            r.code,
+            " ".join(r.reasons),
+            r.received_at,
+            r.decided_at,
+            r.decided_by,
+        ),
+    )
+
+
+async def get_received(rx: Read, request_id: RequestId) -> ReceivedRequest | None:
+    """A peer's request."""
+    sql = f"SELECT {_RECEIVED} FROM request_received WHERE request_id = ?"  # noqa: S608 - fixed texts
+    row = await rx.fetch_one(sql, (request_id.value,))
+    return None if row is None else _received(row)
+
+
+async def in_review(rx: Read, limit: int = 1000) -> list[ReceivedRequest]:
+    """Requests that wait for a person, oldest first."""
+    sql = f"SELECT {_RECEIVED} FROM request_received WHERE state = 'REVIEW' ORDER BY received_at LIMIT ?"  # noqa: S608
+    return [_received(row) for row in await rx.fetch_all(sql, (limit,))]
+
+
+async def move_received(
+    tx: Write,
+    row: ReceivedRequest,
+    event: RequestEvent,
+    *,
+    at: int,
+    by: str,
+    code: str = "",
+    reasons: tuple[str, ...] | None = None,
+) -> None:
+    """Move a peer's request by the table; raises IllegalTransition."""
+    state = next_request_state(row.state, event)
+    kept = row.reasons if reasons is None else reasons
+    await tx.execute(
+        "UPDATE request_received SET state = ?, code = ?, reasons = ?, decided_at = ?, decided_by = ?"
+        " WHERE request_id = ?",
+        (state.value, code, " ".join(kept), at, by, row.request_id.value),
+    )
+
+
+async def released_under(rx: Read, consent_id: ConsentId) -> list[RequestId]:
+    """The requests that were permitted under a consent."""
+    rows = await rx.fetch_all(
+        "SELECT request_id FROM request_received WHERE consent_id = ? AND state = 'PERMITTED'", (consent_id.value,)
+    )
+    return [RequestId(bytes(row[0])) for row in rows]
+
+
+async def add_sent(tx: Write, r: SentRequest) -> None:
+    """Record a request before it is sent."""
+    await tx.execute(
+        f"INSERT INTO request_sent ({_SENT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - fixed texts
+        (
+            r.request_id.value,
+            r.peer.digest,
+            r.body,
+            r.proof and r.proof.lookup_id,
+            r.proof and r.proof.mac,
+            r.state.value,
+            r.code,
+            r.user,
+            r.timeout,
+            r.created_at,
+        ),
+    )
+
+
+async def get_sent(rx: Read, request_id: RequestId) -> SentRequest | None:
+    """A request of this node."""
+    row = await rx.fetch_one(f"SELECT {_SENT} FROM request_sent WHERE request_id = ?", (request_id.value,))  # noqa: S608
+    return None if row is None else _sent(row)
+
+
+async def unanswered(rx: Read) -> list[RequestId]:
+    """Requests of this node that wait for an answer, oldest first."""
+    rows = await rx.fetch_all(
+        "SELECT request_id FROM request_sent WHERE state IN ('ASKED', 'REVIEW') ORDER BY created_at, rowid"
+    )
+    return [RequestId(bytes(row[0])) for row in rows]
+
+
+async def move_sent(tx: Write, row: SentRequest, event: RequestEvent, *, code: str = "") -> RequestState:
+    """Move this node's request by the table; raises IllegalTransition. Once answered, the proof is forgotten."""
+    state = next_request_state(row.state, event)
+    await tx.execute(
+        "UPDATE request_sent SET state = ?, code = ? WHERE request_id = ?", (state.value, code, row.request_id.value)
+    )
+    if state is not RequestState.REVIEW:
+        await tx.execute(
+            "UPDATE request_sent SET lookup_id = NULL, mac = NULL WHERE request_id = ?", (row.request_id.value,)
+        )
+    return state
+
+
+async def is_taken(rx: Read, request_id: RequestId) -> bool:
+    """Whether any request or transfer of this node, in either direction, has this id."""
+    value = await rx.fetch_value(
+        "SELECT EXISTS (SELECT 1 FROM request_received WHERE request_id = ?1)"
+        " OR EXISTS (SELECT 1 FROM request_sent WHERE request_id = ?1)",
+        (request_id.value,),
+    )
+    return bool(value)
+
+
+def _received(row: Row) -> ReceivedRequest:
+    return ReceivedRequest(
+        request_id=RequestId(bytes(row[0])),
+        peer=PeerId(bytes(row[1])),
+        digest=bytes(row[2]),
+        body=bytes(row[3]),
+        consent_id=None if row[4] is None else ConsentId(bytes(row[4])),
+        state=RequestState(row[5]),
+        code=row[6],
+        reasons=tuple(row[7].split()),
+        received_at=row[8],
+        decided_at=row[9],
+        decided_by=row[10],
+    )
+
+
+def _sent(row: Row) -> SentRequest:
+    return SentRequest(
+        request_id=RequestId(bytes(row[0])),
+        peer=PeerId(bytes(row[1])),
+        body=bytes(row[2]),
+        proof=None if row[3] is None else CodeProof(bytes(row[3]), bytes(row[4])),
+        state=RequestState(row[5]),
+        code=row[6],
+        user=row[7],
+        timeout=row[8],
+        created_at=row[9],
+    )

@@ -1,14 +1,14 @@
 """Object format: chunked, committing, seekable encryption (docs/formats.md, "Encrypted objects").
 
 The construction of C2SP chunked-encryption (https://c2sp.org/chunked-encryption) with HKDF-Expand-SHA-512 and
-AES-256-GCM; the chunk is 256 KiB instead of 16 KiB, so the label differs. ``salt ‖ commitment ‖ chunk 0 ‖ … ‖ chunk n``:
-every chunk but the last holds CHUNK_BYTES of plaintext, the last one fewer (perhaps none), so each plaintext length has
+AES-256-GCM; the chunk is 256 KiB instead of 16 KiB, so the label differs.
+``salt ‖ commitment ‖ chunk 0 ‖ … ‖ chunk n``: every chunk but the last holds CHUNK_BYTES of plaintext, the last one fewer (perhaps none), so each plaintext length has
 exactly one encrypted length and a cut at a chunk's border is recognised by the length alone.
 
 The commitment is compared before anything is decrypted: a ciphertext opens under one key and one context, or none.
 
 One 530 KB image takes 65 µs in one core of an AMD EPYC with chunks of 256 KiB or 1 MiB, 70 µs with 64 KiB, 270 µs with
-16 KiB (median of 5 × 200; :meth:`Encryptor.encrypt`, pieces not joined). 256 KiB is the largest chunk that does not yet
+16 KiB (median of 5 runs of 200; :meth:`Encryptor.encrypt`, pieces not joined). 256 KiB is the largest chunk that does not yet
 make a small range read expensive, and is what the transfer streams write at once.
 """
 

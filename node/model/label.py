@@ -8,7 +8,7 @@ initial instead of a given name, :meth:`Label.existence` tells that something ex
 
     offset  bytes
          0      1  version, 1
-         1      1  flags: 1 report present, 2 withdrawn, 4 detail follows, 8 existence only
+         1      1  flags: 1 report present, 2 withdrawn, 4 detail follows, 8 existence only, 16 consent on file
          2      2  body regions, one bit each (BodyRegion)
          4      2  year of the study, 0 unknown
          6      2  zero
@@ -51,9 +51,10 @@ class _Flag(IntFlag):
     WITHDRAWN = 2
     DETAIL = 4
     EXISTENCE = 8
+    CONSENT = 16
 
 
-_ALL_FLAGS: Final = 15
+_ALL_FLAGS: Final = 31
 
 
 class BodyRegion(IntFlag):
@@ -123,10 +124,13 @@ class Label:
     year: int = 0  # 0: not known
     instances: int = 0
     revision: int = 0
+    consent: bool = False  # a consent for the recipient is on file
     detail: LabelDetail | None = None
 
     @classmethod
-    def of_study(cls, study: StudySummary, ref: StudyRef, *, detail: bool, withdrawn: bool = False) -> Self:
+    def of_study(
+        cls, study: StudySummary, ref: StudyRef, *, detail: bool, consent: bool = False, withdrawn: bool = False
+    ) -> Self:
         """What to announce of ``study``; values that a label cannot hold are left out or cut, never refused."""
         year = int(study.date[:4]) if _DATE.fullmatch(study.date) else 0
         return cls(
@@ -138,6 +142,7 @@ class Label:
             year=year if year in _YEARS else 0,
             instances=min(study.instances, _MAX_COUNT),
             revision=min(study.revision, _MAX_COUNT),
+            consent=consent,
             detail=LabelDetail(
                 study.study_instance_uid,
                 study.date if _DATE.fullmatch(study.date) else "",
@@ -158,6 +163,7 @@ class Label:
             | self.withdrawn * _Flag.WITHDRAWN
             | (self.detail is not None) * _Flag.DETAIL
             | self.existence_only * _Flag.EXISTENCE
+            | self.consent * _Flag.CONSENT
         )
         detail = self.detail
         data = _LAYOUT.pack(
@@ -211,6 +217,7 @@ class Label:
             year=year,
             instances=instances,
             revision=revision,
+            consent=bool(flags & _Flag.CONSENT),
             detail=_decode_detail(*rest) if has_detail else None,
         )
 

@@ -1,0 +1,127 @@
+"""The DICOM file format around a data set (PS3.10 section 7): preamble, prefix, file meta information."""
+
+import struct
+from dataclasses import dataclass
+
+from node.errors.dicom import InvalidMetaHeader, NoMetaHeader, NotDicom, Truncated
+from node.errors.identifiers import InvalidUid
+from node.model.ids import SOPClassUID, SOPInstanceUID, TransferSyntaxUID
+
+Buffer = bytes | bytearray | memoryview
+
+PREAMBLE_BYTES = 128
+PREFIX = b"DICM"
+MEDIA_DIRECTORY = SOPClassUID("1.2.840.10008.1.3.10")  # Media Storage Directory Storage: a DICOMDIR
+IMPLEMENTATION_CLASS_UID = "2.25.103659573210391837420574411326083150397"
+IMPLEMENTATION_VERSION_NAME = "LEVERET"
+
+# Group 0002 of real files is a few hundred bytes; private information (0002,0102) may add some kilobytes.
+MAX_FILE_META_BYTES = 1 << 20
+
+_LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
+_SOP_CLASS, _TRANSFER_SYNTAX = 0x0002, 0x0010  # elements of group 0002
+
+
+@dataclass(frozen=True, slots=True)
+class Part10:
+    """Where the parts of a file are. ``file_meta`` is group 0002 as received, without preamble and prefix."""
+
+    file_meta: bytes
+    transfer_syntax: TransferSyntaxUID
+    dataset_offset: int
+    media_sop_class_uid: str  # as it stands in the file, empty if it does not
+
+
+def split_part10(data: Buffer) -> Part10:
+    """Find file meta information and data set in a file; looks at nothing but group 0002.
+
+    The group is walked element by element: its group length (0002,0000) is often wrong and is not relied on.
+
+    Raises:
+        NotDicom: nothing like DICOM.
+        NoMetaHeader: a bare data set, or a prefix without group 0002.
+        InvalidMetaHeader: group 0002 cannot be read or names no transfer syntax.
+        Truncated: the file ends inside group 0002.
+    """
+    head = bytes(data[: PREAMBLE_BYTES + len(PREFIX)])
+    if head[PREAMBLE_BYTES:] != PREFIX:
+        raise NoMetaHeader if _looks_like_dataset(head) else NotDicom
+    start = PREAMBLE_BYTES + len(PREFIX)
+    window = bytes(data[start : start + MAX_FILE_META_BYTES])
+    length, values = _walk_meta(window, is_whole=len(data) <= start + MAX_FILE_META_BYTES)
+    if length == 0:
+        raise NoMetaHeader
+    try:
+        syntax = TransferSyntaxUID.parse(values.get(_TRANSFER_SYNTAX, b"").decode("ascii"))
+    except (InvalidUid, UnicodeDecodeError) as exc:
+        raise InvalidMetaHeader("no transfer syntax") from exc
+    sop_class = values.get(_SOP_CLASS, b"").rstrip(b"\0 ").decode("ascii", "replace")
+    return Part10(window[:length], syntax, start + length, sop_class)
+
+
+def part10_header(
+    file_meta: bytes,
+    *,
+    sop_class_uid: SOPClassUID,
+    sop_instance_uid: SOPInstanceUID,
+    transfer_syntax_uid: TransferSyntaxUID,
+) -> bytes:
+    """Everything that stands before the data set in a file: preamble of zeros, prefix, group 0002.
+
+    ``file_meta`` is used as it was received; empty (the instance came over the network) makes a fresh one. The
+    preamble is never the received one: it can make the file a program at the same time.
+    """
+    return bytes(PREAMBLE_BYTES) + PREFIX + (file_meta or _make_meta(sop_class_uid, sop_instance_uid, transfer_syntax_uid))
+
+
+def _make_meta(sop_class: str, sop_instance: str, transfer_syntax: str) -> bytes:
+    body = b"".join((
+        struct.pack("<HH2sHI", 2, 0x0001, b"OB", 0, 2) + b"\0\1",
+        _short_element(0x0002, b"UI", sop_class),
+        _short_element(0x0003, b"UI", sop_instance),
+        _short_element(_TRANSFER_SYNTAX, b"UI", transfer_syntax),
+        _short_element(0x0012, b"UI", IMPLEMENTATION_CLASS_UID),
+        _short_element(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME),
+    ))  # fmt: skip
+    return struct.pack("<HH2sHI", 2, 0, b"UL", 4, len(body)) + body
+
+
+def _short_element(element: int, vr: bytes, text: str) -> bytes:
+    value = text.encode("ascii")
+    if len(value) % 2:
+        value += b"\0" if vr == b"UI" else b" "
+    return struct.pack("<HH2sH", 2, element, vr, len(value)) + value
+
+
+def _walk_meta(window: bytes, *, is_whole: bool) -> tuple[int, dict[int, bytes]]:
+    """Length of group 0002 (always explicit little endian) at the start of ``window``, and its short values."""
+    values: dict[int, bytes] = {}
+    at = 0
+    while len(window) - at >= 8 and window[at : at + 2] == b"\x02\x00":
+        element, vr, length = struct.unpack_from("<H2sH", window, at + 2)
+        body = at + 8
+        if vr in _LONG_VRS:
+            if len(window) - at < 12:
+                raise Truncated("file meta information")
+            length, body = int.from_bytes(window[at + 8 : at + 12], "little"), at + 12
+        elif not (vr.isalpha() and vr.isupper()):
+            raise InvalidMetaHeader("not in explicit little endian")
+        if body + length > len(window):
+            raise Truncated("file meta information") if is_whole else InvalidMetaHeader("too long")
+        values[element] = window[body : body + length]
+        at = body + length
+    return at, values
+
+
+def _looks_like_dataset(head: bytes) -> bool:
+    """Whether bytes without prefix at 128 begin like a data set in any transfer syntax, or like group 0002."""
+    if head[:4] == PREFIX:  # a prefix without preamble
+        return True
+    if len(head) < 8:
+        return False
+    for order in "<>":
+        group, element, vr = struct.unpack_from(f"{order}HH2s", head)
+        (implicit_length,) = struct.unpack_from(f"{order}I", head, 4)
+        if group in {0x0002, 0x0008} and element <= 0x0100:
+            return (vr.isalpha() and vr.isupper()) or implicit_length <= 1024  # noqa: PLR2004  # a UID or a few codes
+    return False

@@ -23,10 +23,10 @@ class WrongKeyOrDamaged(IntegrityError):
 
 
 class KeyStoreMissing(LeveretError):
-    """The file with this node's wrapped keys is missing."""
+    """The file with this node's wrapped keys is missing or cannot be read."""
 
     code = "keystore_missing"
-    advice = "Restore keys.json from a backup; without it the store cannot be read by anybody."
+    advice = "Check its permissions, or restore keys.json from a backup; without it the store cannot be read by anybody."
 
 
 class KeyStoreExists(LeveretError):

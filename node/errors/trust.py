@@ -118,14 +118,6 @@ class TooManyAttempts(Retryable):
     status = 429
 
 
-class StaleCard(LeveretError):
-    """A peer showed a card that is not its current one."""
-
-    code = "stale_card"
-    advice = "Nothing needs to be done; the card that is known stays in use."
-    status = 409
-
-
 class InvalidCard(LeveretError):
     """A peer showed a card that cannot be right."""
 

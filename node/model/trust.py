@@ -1,9 +1,9 @@
 """Whom this node trusts: states, the table of changes, policies, addresses. Pure.
 
-A peer enters by an invitation. Who *imports* one trusts its maker at once: an operator chose to import it, and it pins
-the maker's certificate. Who *made* it sees the joiner as PENDING until an operator confirms (after comparing the safety
-phrase), or at once if the invitation said so. SUSPENDED is meant to be lifted again; REVOKED is left only through a new
-invitation, and then never without a confirmation.
+A peer enters by an invitation. Who *imports* one trusts its maker at once: an operator chose to import it, and it
+pins the maker's certificate. Who *made* it sees the joiner as PENDING until an operator confirms (after comparing the
+safety phrase), or at once if the invitation said so. SUSPENDED is meant to be lifted again; REVOKED is left only
+through a new invitation, and then never without a confirmation.
 """
 
 import ipaddress

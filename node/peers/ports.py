@@ -29,7 +29,7 @@ class PeerDirectory(Protocol):
         """This node's current card (compact JWS)."""
 
     async def take_card(self, peer: PeerId, token: str) -> None:
-        """Keep the card that ``peer`` showed if it is valid and newer; raises InvalidCard or StaleCard."""
+        """Keep the card that ``peer`` showed if it is newer than the known one; raises InvalidCard."""
 
 
 class TrustListener(Protocol):

@@ -206,8 +206,9 @@ class _Gate(asyncio.Protocol):
         if self._http is not None:
             self._http.data_received(data)
 
-    def eof_received(self) -> bool | None:
-        return None if self._http is None else self._http.eof_received()
+    def eof_received(self) -> None:
+        if self._http is not None:
+            self._http.eof_received()
 
     def pause_writing(self) -> None:
         if self._http is not None:

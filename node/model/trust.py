@@ -47,7 +47,7 @@ TRANSITIONS: Mapping[tuple[TrustState | None, TrustEvent], TrustState] = {
     (None, _E.REDEEM_AUTO): _T,
     (_P, _E.IMPORT): _T,
     (_P, _E.REDEEM): _P,
-    (_P, _E.REDEEM_AUTO): _T,
+    (_P, _E.REDEEM_AUTO): _P,  # whoever waits for a person (perhaps after a revocation) goes on waiting
     (_P, _E.CONFIRM): _T,
     (_P, _E.REVOKE): _R,
     (_T, _E.IMPORT): _T,

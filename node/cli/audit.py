@@ -1,0 +1,65 @@
+"""``leveret audit``: who did what, and the proof that nobody rewrote it."""
+
+from typing import Any
+
+import click
+
+from node.cli import show
+from node.cli.command import Session, group
+from node.errors.setup import NotRunning
+
+
+@group("audit")
+def audit() -> None:
+    """Read and prove the audit log."""
+
+
+@audit.command("list")
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
+@click.option("--type", "types", multiple=True, help="Only events of this type; may be repeated.")
+@click.pass_obj
+def list_events(session: Session, limit: int, types: tuple[str, ...]) -> None:
+    """Events, newest first."""
+
+    def for_people(document: Any) -> None:
+        show.table(
+            ("WHEN", "WHAT", "WHO", "OUTCOME", "PEER", "REQUEST", "CODE"),
+            [
+                (
+                    show.moment(e["at"]),
+                    e["type"],
+                    e["actor"][:24],
+                    e["outcome"],
+                    (e["peer_id"] or "")[:7],
+                    e["request_id"],
+                    e["code"],
+                )
+                for e in document["events"]
+            ],
+            empty="Nothing happened yet.",
+        )
+
+    session.show(session.daemon().get("/audit", limit=limit, types=",".join(types) or None), for_people)
+
+
+@audit.command("verify")
+@click.pass_obj
+def verify(session: Session) -> int:
+    """Prove the log against its signed heads; works without the daemon too."""
+    try:
+        document = session.daemon().post("/audit/verification")
+    except NotRunning:
+        from node.app.offline import verify_audit  # noqa: PLC0415 - opens the whole store, so only when needed
+
+        document = verify_audit(session.data)
+
+    def for_people(d: Any) -> None:
+        if d["ok"]:
+            click.echo(f"The log proves itself: {show.plural(d['size'], 'event')}, root {d['root'][:16]}…")
+        for problem in d["problems"]:
+            click.secho(f"! {problem}", fg="red")
+        if d["cosigned_by"]:
+            click.echo(f"Co-signed by {show.printable([p[:7] for p in d['cosigned_by']])}.")
+
+    session.show(document, for_people)
+    return 0 if document["ok"] else 1

@@ -1,0 +1,122 @@
+"""The daemon as the command line sees it: JSON over HTTP on the admin socket."""
+
+import http.client
+import json
+import socket
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from node.api.admin import reachable
+from node.config import CONFIG_NAME
+from node.errors.setup import NotInitialised, NotRunning
+
+AS_HEADER = "Leveret-As"
+PREFIX = "/api/v1"
+_CONNECT_SECONDS = 5.0
+_ANSWER_SECONDS = 600.0  # a large import's last answer waits for the index; nothing else comes near
+
+
+class DaemonRefused(Exception):
+    """The daemon answered with a problem; ``line`` is what a person reads."""
+
+    def __init__(self, status: int, problem: dict[str, Any]) -> None:
+        self.status = status
+        self.code = str(problem.get("code", "internal_error"))
+        detail = problem.get("detail")
+        about = f" ({detail})" if detail else ""
+        title = problem.get("title", "The daemon could not do this")
+        self.line = f"{title}{about}. {problem.get('advice', '')} [{self.code}]"
+        super().__init__(self.line)
+
+
+class _SocketConnection(http.client.HTTPConnection):
+    """HTTP over the Unix socket in a data directory."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__("localhost", timeout=_ANSWER_SECONDS)
+        self._directory = directory
+
+    def connect(self) -> None:
+        """Connect; raises NotInitialised, NotRunning."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(_CONNECT_SECONDS)
+        try:
+            with reachable(self._directory) as path:
+                self.sock.connect(path)
+        except OSError as exc:
+            self.sock.close()
+            if not (self._directory / CONFIG_NAME).is_file():
+                raise NotInitialised(str(self._directory)) from exc
+            raise NotRunning from exc
+        self.sock.settimeout(_ANSWER_SECONDS)
+
+
+class Daemon:
+    """One connection to the daemon of ``directory``; not for several threads at once.
+
+    Every method raises DaemonRefused for an error answer, NotRunning if nobody answers.
+    """
+
+    def __init__(self, directory: Path, user: str | None = None) -> None:
+        self._connection = _SocketConnection(directory)
+        self._headers = {AS_HEADER: user} if user else {}
+
+    def get(self, path: str, **query: str | int | None) -> Any:
+        """GET a document; parameters that are None are left out."""
+        given = {name: value for name, value in query.items() if value is not None}
+        return self._json("GET", path + (f"?{urllib.parse.urlencode(given)}" if given else ""))
+
+    def post(self, path: str, **body: Any) -> Any:
+        """POST a JSON object; fields that are None are left out."""
+        return self._json("POST", path, json.dumps({k: v for k, v in body.items() if v is not None}).encode())
+
+    def delete(self, path: str) -> Any:
+        """DELETE."""
+        return self._json("DELETE", path)
+
+    def send(self, path: str, body: bytes) -> Any:
+        """POST bytes as they are."""
+        return self._json("POST", path, body, "application/octet-stream")
+
+    def events(self, path: str) -> Iterator[Any]:
+        """The documents of an event stream (SSE), as they come, until it ends."""
+        with self._answer("GET", path, None, "") as answer:
+            while line := answer.readline():
+                if line.startswith(b"data:"):
+                    yield json.loads(line[5:])
+
+    def close(self) -> None:
+        """Hang up."""
+        self._connection.close()
+
+    def _json(self, method: str, path: str, body: bytes | None = None, kind: str = "application/json") -> Any:
+        with self._answer(method, path, body, kind) as answer:
+            raw = answer.read()
+        return json.loads(raw) if raw else None
+
+    def _answer(self, method: str, path: str, body: bytes | None, kind: str) -> http.client.HTTPResponse:
+        headers = {**self._headers, **({"Content-Type": kind} if body is not None else {})}
+        try:
+            self._connection.request(method, PREFIX + path, body, headers)
+            answer = self._connection.getresponse()
+        except (http.client.HTTPException, OSError) as exc:
+            self._connection.close()
+            raise NotRunning from exc
+        if answer.status >= http.client.BAD_REQUEST:
+            raise _refusal(answer)
+        return answer
+
+
+def _refusal(answer: http.client.HTTPResponse) -> DaemonRefused:
+    try:
+        problem = json.loads(answer.read())
+    except ValueError:
+        problem = {}
+    return DaemonRefused(answer.status, problem if isinstance(problem, dict) else {})
+
+
+def quoted(part: str) -> str:
+    """A value as one part of a path."""
+    return urllib.parse.quote(part, safe="")

@@ -1,0 +1,97 @@
+"""``leveret request``: ask another facility for studies, and follow the request to its end."""
+
+import sys
+from typing import Any
+
+import click
+
+from node.cli import show
+from node.cli.client import Daemon, DaemonRefused, quoted
+from node.cli.command import Session, command
+from node.cli.priors import check_person
+from node.cli.values import BirthDate
+
+_MAX_CODE = 256  # characters read of a share code
+_FAILED = 1
+# A code that cannot be right never leaves this facility; to whoever waits for the end, that is the end.
+_REFUSED_HERE = frozenset({"share_code_malformed", "share_code_mistyped"})
+
+
+@command("request")
+@click.option(
+    "--from", "peer", required=True, metavar="PEER", help="Who holds it: PeerId, its first characters, or name."
+)
+@click.option("--study", "studies", multiple=True, required=True, metavar="UID-OR-REF", help="May be repeated.")
+@click.option("--share-code", required=True, metavar="CODE", help="The patient's code; - reads it from standard input.")
+@click.option("--patient-id", metavar="ID", help="The local patient it is for.")
+@click.option("--issuer", help="Issuer of the Patient ID, if it is not this facility's.")
+@click.option("--name", metavar="FAMILY^GIVEN", help="Name, with --birth-date and --sex.")
+@click.option("--birth-date", type=BirthDate(), help="Such as 1961-02-03.")
+@click.option("--sex", type=click.Choice(["M", "F", "O"], case_sensitive=False))
+@click.option("--purpose", default="TREAT", show_default=True, help="Purpose of use.")
+@click.option(
+    "--timeout", type=click.IntRange(1, 86400), default=60, show_default=True, help="Seconds without contact."
+)
+@click.option("--wait", is_flag=True, help="Follow it to the end.")
+@click.pass_obj
+def request(
+    session: Session,
+    /,
+    *,
+    peer: str,
+    studies: tuple[str, ...],
+    share_code: str,
+    purpose: str,
+    timeout: int,
+    wait: bool,
+    **who: str | None,
+) -> int:
+    """Ask PEER for studies with the patient's share code."""
+    check_person(who, needed=False)
+    code = sys.stdin.readline(_MAX_CODE).strip() if share_code == "-" else share_code
+    daemon = session.daemon()
+    try:
+        asked = daemon.post(
+            "/requests", peer=peer, studies=list(studies), share_code=code, purpose=purpose, timeout=timeout, **who
+        )
+    except DaemonRefused as exc:
+        if not (wait and exc.code in _REFUSED_HERE):
+            raise
+        click.echo(exc.line, err=True)
+        session.show(_nothing_came("REFUSED", exc.code), lambda _d: None)
+        return _FAILED
+    if not wait:
+        session.show(asked, lambda a: click.echo(f"Asked. Follow it with: leveret transfers show {a['request_id']}"))
+        return 0
+    result = _follow(session, daemon, asked["request_id"])
+    session.show(result, _for_people)
+    return 0 if result["state"] == "COMPLETED" else _FAILED
+
+
+def _nothing_came(state: str, code: str) -> dict[str, Any]:
+    return {"request_id": None, "state": state, "code": code, "instances": 0, "bytes": 0, "wire_bytes": 0, "seconds": 0}
+
+
+def _follow(session: Session, daemon: Daemon, request_id: str) -> dict[str, Any]:
+    path = f"/requests/{quoted(request_id)}"
+    with show.Bar("receiving", live=session.live) as bar:
+        for event in daemon.events(f"{path}/events"):
+            if event["ended"]:
+                break
+            if event["instances_total"]:
+                bar.update(event["bytes_done"], event["bytes_total"], event["instances_done"])
+    result: dict[str, Any] = daemon.get(path)
+    return result
+
+
+def _for_people(result: Any) -> None:
+    if result["state"] == "COMPLETED":
+        speed = result["bytes"] / max(result["seconds"], 0.001)
+        click.echo(
+            f"COMPLETED: {show.plural(result['instances'], 'instance')}, {show.size(result['bytes'])}"
+            f" in {result['seconds']:.1f} s ({show.size(speed)}/s), verified and signed for."
+        )
+    elif result["state"] == "REVIEW":
+        click.echo("REVIEW: a person at the other facility decides; the transfer then begins by itself.")
+    else:
+        click.echo(f"{result['state']} [{result['code']}] {result.get('advice', '')}")

@@ -1,6 +1,6 @@
 """Announcements, feeds and questions about priors."""
 
-from node.errors.base import LeveretError
+from node.errors.base import LeveretError, Retryable
 
 
 class FeedRefused(LeveretError):
@@ -24,8 +24,14 @@ class FeedFork(FeedRefused):
     code = "feed_fork"
     advice = (
         "Do not rely on what this peer announces: its node is faulty, was restored wrongly, or lies. "
-        "Tell its operator; both batches are kept as proof."
+        "Talk to its operator before you trust it further."
     )
+
+
+class FeedReplayed(FeedRefused):
+    """A peer sent a part of its feed again that this node has already."""
+
+    code = "feed_replayed"
 
 
 class FeedRolledBack(FeedRefused):
@@ -34,16 +40,23 @@ class FeedRolledBack(FeedRefused):
     code = "feed_rolled_back"
 
 
-class FeedForgedEntry(FeedRefused):
-    """A peer's feed holds an entry that does not open under its own key."""
+class FeedMisdirected(FeedRefused):
+    """A peer sent a feed that is of another node, or for another node."""
 
-    code = "feed_forged_entry"
+    code = "feed_misdirected"
 
 
 class FeedOversized(FeedRefused):
-    """A peer's feed answer is larger than the protocol allows."""
+    """A peer's feed holds more than the protocol allows."""
 
     code = "feed_oversized"
+
+
+class FeedBehind(Retryable):
+    """A peer's feed is still being pulled; not all that it announced is known here yet."""
+
+    code = "feed_behind"
+    advice = "What is known so far is shown; look again in a minute."
 
 
 class EpochOver(LeveretError):
@@ -63,10 +76,10 @@ class QuestionsRefused(LeveretError):
 
 
 class AnswerRefused(LeveretError):
-    """A peer's answer to a question about priors is not the one its feed promises."""
+    """A peer answered another number of questions than it was asked."""
 
     code = "answer_refused"
-    advice = "Tell the other facility's operator: its node answers under another key than it signed."
+    advice = "Tell the other facility's operator; both nodes may need the same version of leveret."
     status = 502
 
 

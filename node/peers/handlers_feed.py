@@ -7,6 +7,7 @@ import msgspec
 from aiohttp import web
 
 from node.errors.peers import MalformedMessage
+from node.model.feed_chain import MAX_NUMBER
 from node.model.ids import PeerId
 from node.peers import limits, wire
 
@@ -14,7 +15,6 @@ FEED = "/peer/v1/feed"
 NUDGE = "/peer/v1/feed/nudge"
 EVALUATE = "/peer/v1/evaluate"
 
-MAX_NUMBER = 2**63 - 1  # what the index can hold; incarnations, epochs and sequence numbers
 FRAME_BYTES = 4  # each batch is preceded by its length, big-endian
 MAX_ELEMENTS = 48  # questions in one call: 16 patients; 5 ms of work for the holder
 MAX_BASE64 = 128  # characters of one element or answer (32 or 96 bytes)
@@ -62,7 +62,7 @@ def routes(port: FeedPort) -> Iterable[web.RouteDef]:
     """The handlers, for ``PeerServer.add_routes``."""
 
     async def feed(request: web.Request) -> web.StreamResponse:
-        incarnation, first = _number(request, "incarnation", 0), _number(request, "from", 1)
+        incarnation, first = _number(request, "incarnation"), _number(request, "from")
         batches = await port.batches(wire.peer_of(request), incarnation, first)
         length = sum(FRAME_BYTES + len(batch) for batch in batches)
         async with wire.stream_reply(request, length=length) as reply:
@@ -83,10 +83,10 @@ def routes(port: FeedPort) -> Iterable[web.RouteDef]:
     return [web.get(FEED, feed), web.post(NUDGE, nudge), web.post(EVALUATE, evaluate)]
 
 
-def _number(request: web.Request, name: str, least: int) -> int:
+def _number(request: web.Request, name: str) -> int:
     text = request.query.get(name, "")
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(MAX_NUMBER))):
         raise MalformedMessage(f"{name} must be a number")
-    if not least <= int(text) <= MAX_NUMBER:
+    if int(text) > MAX_NUMBER:
         raise MalformedMessage(f"{name} is out of range")
     return int(text)

@@ -70,23 +70,24 @@ CREATE TRIGGER unmarked_sensitive AFTER DELETE ON sensitive_study BEGIN
 END;
 
 -- The feed that this node writes for one peer. `seed` is the VOPRF key of the epoch; it is null once destroyed (the peer
--- was revoked), and the next feed for that peer is a new incarnation. `head` is the hash of the last batch, `detail` what
--- the settings for that peer said when the changes up to `mark` were told.
+-- was revoked), and the next feed for that peer is a new incarnation. `next` is the sequence number of the batch to come,
+-- `head` the hash of the last one, `terms` the settings under which the changes up to `mark` were told: under others, all is told anew
+-- where it differs.
 CREATE TABLE announce_feed (
     peer        BLOB    NOT NULL PRIMARY KEY CHECK (length(peer) = 32),
     incarnation INTEGER NOT NULL CHECK (incarnation > 0),
     epoch       INTEGER NOT NULL CHECK (epoch > 0),
     seed        BLOB    CHECK (length(seed) = 32),
-    sequence    INTEGER NOT NULL CHECK (sequence >= 0),
+    next        INTEGER NOT NULL CHECK (next >= 0),
     head        BLOB    NOT NULL CHECK (length(head) = 32),
     mark        INTEGER NOT NULL,
-    detail      INTEGER NOT NULL CHECK (detail IN (0, 1))
+    terms       TEXT    NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 -- A signed batch, exactly as it is sent. Rows are only ever added, and removed only with the whole incarnation.
 CREATE TABLE announce_batch (
     peer     BLOB    NOT NULL,
-    sequence INTEGER NOT NULL CHECK (sequence > 0),
+    sequence INTEGER NOT NULL CHECK (sequence >= 0),
     made_at  INTEGER NOT NULL,
     data     BLOB    NOT NULL,
     PRIMARY KEY (peer, sequence)
@@ -109,6 +110,7 @@ CREATE TABLE announced (
     ref       BLOB    NOT NULL CHECK (length(ref) = 16),
     revision  INTEGER NOT NULL,
     detail    INTEGER NOT NULL CHECK (detail IN (0, 1)),
+    consent   INTEGER NOT NULL CHECK (consent IN (0, 1)),
     withdrawn INTEGER NOT NULL CHECK (withdrawn IN (0, 1)),
     PRIMARY KEY (peer, study),
     UNIQUE (peer, ref)
@@ -183,6 +185,18 @@ CREATE TABLE pseudonym_key (
     peer BLOB NOT NULL PRIMARY KEY,
     key  BLOB NOT NULL CHECK (length(key) = 32)
 ) STRICT, WITHOUT ROWID;
+
+-- Revoking a peer destroys the key made for it, in the same transaction: nothing that it kept can be asked about again. Of
+-- what it told, the position stays, so that an old history cannot be played to this node after a new pairing.
+CREATE TRIGGER peer_revoked AFTER UPDATE OF state ON peer WHEN NEW.state = 'REVOKED' BEGIN
+    UPDATE announce_feed SET seed = NULL WHERE peer = NEW.peer;
+    DELETE FROM announce_batch WHERE peer = NEW.peer;
+    DELETE FROM announce_counter WHERE peer = NEW.peer;
+    DELETE FROM announced_token WHERE peer = NEW.peer;
+    DELETE FROM feed_entry WHERE peer = NEW.peer;
+    DELETE FROM feed_answer WHERE peer = NEW.peer;
+    UPDATE feed SET entries = 0 WHERE peer = NEW.peer;
+END;
 
 -- Local priors by name, birth date and sex start here.
 CREATE INDEX study_birth_date ON study (birth_date);

@@ -1,6 +1,7 @@
 """What goes wrong where studies are kept."""
 
 from node.errors.base import LeveretError, Retryable
+from node.errors.crypto_keys import IntegrityError
 
 
 class StoreError(LeveretError):
@@ -60,7 +61,7 @@ class StorageFailed(Retryable):
     advice = "Check the disk (dmesg, smartctl), then send again."
 
 
-class ObjectDamaged(StoreError):
+class ObjectDamaged(IntegrityError):
     """A stored object does not pass its integrity check; nothing of it was handed out."""
 
     code = "object_damaged"
@@ -88,6 +89,14 @@ class UnknownStudy(StoreError):
     code = "unknown_study"
     advice = "List what is held with `leveret studies`."
     status = 404
+
+
+class DigestMismatch(StoreError):
+    """What arrived is not what the manifest says."""
+
+    code = "digest_mismatch"
+    advice = "Nothing of it was kept. Tell the facility it came from, and ask again."
+    status = 409
 
 
 class TransferIncomplete(StoreError):

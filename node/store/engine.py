@@ -29,6 +29,7 @@ from node.errors.storage import (
 )
 from node.store.files import sync_directory
 from node.store.migrate import migrate
+from node.store.waiting import to_the_end
 
 Row = tuple[Any, ...]
 Params = Sequence[object]
@@ -82,20 +83,10 @@ class _Connection(aiosqlite.Connection):
 
     async def run_to_end(self, work: Callable[[Any], _T]) -> _T:
         """Like ``run``, but a cancellation is raised only after the work has ended, if it then succeeded."""
-        future = self._submit(work)
-        cancelled: asyncio.CancelledError | None = None
-        while not future.done():
-            try:
-                await asyncio.wait((future,))
-            except asyncio.CancelledError as exc:
-                cancelled = exc
         try:
-            result = future.result()
+            return await to_the_end(self._submit(work))
         except sqlcipher.Error as exc:
             raise convert(exc) from exc
-        if cancelled is not None:
-            raise cancelled
-        return result
 
     def post(self, work: Callable[[Any], object]) -> None:
         """Run ``work`` on the thread and do not wait for it."""
@@ -177,6 +168,8 @@ class Write(Read):
     async def execute_many(self, sql: str, rows: Iterable[Params]) -> int:
         """Run one statement for each of ``rows``; returns the number of rows changed in all."""
         prepared = list(rows)
+        if not prepared:
+            return 0
         count: int = await self._do(lambda c: c.executemany(sql, prepared).rowcount)
         return count
 

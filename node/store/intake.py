@@ -1,0 +1,291 @@
+"""Taking instances in: judge, encrypt, append, answer when durable.
+
+The order of things for one instance: its study's space is open (key row committed), nobody else is storing the same SOP
+Instance UID, what is held under that UID is known (from the index and from the records that the index does not know
+yet); then one thread hashes, judges and encrypts, and the pack's thread writes and syncs.
+"""
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from enum import Enum
+from functools import partial
+from pathlib import Path
+
+from node.clock import Clock
+from node.errors.base import LeveretError
+from node.errors.storage import DigestMismatch
+from node.model.ids import Digest, ObjectId, PeerId, RequestId, SOPInstanceUID, StudyInstanceUID
+from node.model.instance import InstanceHeader
+from node.store.engine import Database
+from node.store.index_rows import Entry
+from node.store.indexer import Indexer
+from node.store.pack_format import Buffer, QuarantineReason, RecordBuilder, RecordMeta
+from node.store.packs import Disk, Done, Pack
+from node.store.spaces import Space, Spaces
+from node.store.waiting import Turns, to_the_end
+
+MAX_OPEN_PACKS = 64  # files kept open for appending; the least recently used are sealed
+
+
+class Kind(Enum):
+    """How something held under a SOP Instance UID is held."""
+
+    VISIBLE = 0
+    STAGED = 1
+    ASIDE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Something held under the SOP Instance UID in question."""
+
+    kind: Kind
+    digest: Digest
+    object_id: ObjectId
+    transfer: RequestId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What is known of an instance beside its header and its bytes."""
+
+    file_meta: bytes
+    source: str
+    origin: PeerId | None
+    transfer: RequestId | None
+    expected: Digest | None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record that is about to be durable."""
+
+    meta: RecordMeta
+    object_id: ObjectId
+    length: int
+
+
+def judge(
+    known: Sequence[Known], digest: Digest, contradiction: QuarantineReason | None
+) -> Known | QuarantineReason | None:
+    """What becomes of an instance with ``digest``: held already, to be put aside, or (None) new."""
+    for one in known:
+        if one.digest == digest:
+            return one
+    if any(one.kind is not Kind.ASIDE for one in known):
+        return QuarantineReason.CONTENT_DIFFERS
+    return contradiction
+
+
+class Intake:
+    """The way into the packs; owned by one ObjectStore."""
+
+    def __init__(
+        self,
+        directory: Path,
+        db: Database,
+        spaces: Spaces,
+        indexer: Indexer,
+        clock: Clock,
+        *,
+        cpu: Executor,
+        io: Executor,
+        disk: Disk,
+        reserve: int,
+    ) -> None:
+        self.disk = disk
+        self.reserve = reserve
+        self._directory = directory
+        self._db = db
+        self._spaces = spaces
+        self._indexer = indexer
+        self._clock = clock
+        self._cpu = cpu
+        self._io = io
+        self._packs: OrderedDict[tuple[StudyInstanceUID, RequestId | None], Pack] = OrderedDict()
+        self._retiring: set[Pack] = set()
+        self._recent: dict[SOPInstanceUID, list[Known]] = {}  # durable, not yet in the index
+        self._turns: Turns[SOPInstanceUID] = Turns()
+
+    def unindexed(self, instance: SOPInstanceUID) -> bool:
+        """Whether something under this UID is durable that the index does not show yet."""
+        return instance in self._recent
+
+    async def put(self, header: InstanceHeader, dataset: Buffer, arrival: Arrival) -> tuple[Known, bool]:
+        """Store one instance; returns how it is held, and whether it was held already."""
+        if self._indexer.failure is not None:
+            raise type(self._indexer.failure)(self._indexer.failure.fact)
+        async with (
+            self._spaces.use(header.study_instance_uid) as space,
+            self.turn(header.sop_instance_uid),
+        ):
+            known, contradiction, claimed = await self.look_up(space, header, arrival.transfer)
+            try:
+                ready = await asyncio.get_running_loop().run_in_executor(
+                    self._cpu, partial(self._prepare, space, header, dataset, arrival, known, contradiction)
+                )
+                if isinstance(ready, Known):
+                    return ready, True
+                pack = self._pack_for(space, arrival.transfer)
+                record, buffers = ready
+                return await self.commit(space, record, partial(pack.append, buffers), pack.name), False
+            finally:
+                if claimed:
+                    space.unclaim()
+
+    def turn(self, instance: SOPInstanceUID) -> AbstractAsyncContextManager[None]:
+        """Keep others from storing the same SOP Instance UID meanwhile."""
+        return self._turns.turn(instance)
+
+    async def look_up(
+        self, space: Space, header: InstanceHeader, transfer: RequestId | None
+    ) -> tuple[list[Known], QuarantineReason | None, bool]:
+        """What is held under the instance's UID, what a new one contradicts, and whether it now has a claim on the study.
+
+        Staged instances make no claim: they are compared with the study when they are admitted.
+        """
+        known = await self._known(header.sop_instance_uid, transfer)
+        if transfer is not None or any(one.kind is not Kind.ASIDE for one in known):
+            return known, None, False
+        contradiction = await self._spaces.contradiction(space, header.patient, header.series_instance_uid)
+        return known, contradiction, contradiction is None
+
+    async def commit(self, space: Space, record: Record, append: Callable[[Done], None], pack: bytes) -> Known:
+        """Append ``record`` and wait until it is durable; from then on it is on its way into the index.
+
+        Goes on to the end if the caller is cancelled, because the record is written all the same.
+        """
+        future: asyncio.Future[Known] = asyncio.get_running_loop().create_future()
+        header = record.meta.header
+        kind = Kind.ASIDE if record.meta.quarantine else Kind.STAGED if record.meta.transfer else Kind.VISIBLE
+        held = Known(kind, record.meta.digest, record.object_id, record.meta.transfer)
+        space.unindexed += 1
+
+        def indexed() -> None:
+            space.unindexed -= 1
+            recent = self._recent[header.sop_instance_uid]
+            recent.remove(held)
+            if not recent:
+                del self._recent[header.sop_instance_uid]
+
+        def done(outcome: int | LeveretError) -> None:
+            if isinstance(outcome, LeveretError):
+                space.unindexed -= 1
+                future.set_exception(type(outcome)(outcome.fact))
+                return
+            if kind is Kind.VISIBLE:
+                space.settle()
+            self._recent.setdefault(header.sop_instance_uid, []).append(held)
+            entry = Entry(record.meta, record.object_id, pack, outcome, outcome + record.length, space.key.space)
+            self._indexer.add(entry, indexed)
+            future.set_result(held)
+
+        append(done)
+        return await to_the_end(future)
+
+    def meta(self, header: InstanceHeader, arrival: Arrival) -> RecordMeta:
+        """Meta data that lacks digest, size and verdict."""
+        return RecordMeta(
+            header=header,
+            digest=Digest(bytes(hashlib.sha256().digest_size)),
+            size=0,
+            file_meta=arrival.file_meta,
+            received_at=self._clock.now(),
+            source=arrival.source,
+            origin=arrival.origin,
+            transfer=arrival.transfer,
+            quarantine=None,
+        )
+
+    def retire(self, study: StudyInstanceUID | None = None, transfer: RequestId | None = None) -> list[Pack]:
+        """Seal the open packs of ``study``, or of ``transfer``, or all of them; returns them."""
+        chosen = [
+            key
+            for key in self._packs
+            if (study is None or key[0] == study) and (transfer is None or key[1] == transfer)
+        ]
+        return [self._retire(key) for key in chosen]
+
+    def sealed(self, pack: bytes, size: int) -> None:
+        """``pack`` is complete with ``size`` bytes."""
+        self._indexer.seal(pack, size)
+
+    async def settled(self) -> None:
+        """Wait until every retired pack is sealed."""
+        for pack in list(self._retiring):
+            await pack.settled()
+
+    def _prepare(
+        self,
+        space: Space,
+        header: InstanceHeader,
+        dataset: Buffer,
+        arrival: Arrival,
+        known: Sequence[Known],
+        contradiction: QuarantineReason | None,
+    ) -> Known | tuple[Record, Sequence[Buffer]]:
+        # Runs in a thread: hashing and encrypting let the interpreter go on.
+        digest = Digest(hashlib.sha256(dataset).digest())
+        if arrival.expected is not None and digest != arrival.expected:
+            raise DigestMismatch
+        verdict = judge(known, digest, contradiction)
+        if isinstance(verdict, Known):
+            return verdict
+        builder = RecordBuilder(space.key)
+        meta = replace(self.meta(header, arrival), digest=digest, size=len(dataset), quarantine=verdict)
+        buffers = builder.whole(meta, dataset)
+        return Record(meta, builder.object_id, sum(map(len, buffers))), buffers
+
+    async def _known(self, instance: SOPInstanceUID, transfer: RequestId | None) -> list[Known]:
+        found = [
+            one for one in self._recent.get(instance, ()) if one.kind is not Kind.STAGED or one.transfer == transfer
+        ]
+        async with self._db.read() as rx:
+            rows = await rx.fetch_all(
+                "SELECT 0, digest, object_id FROM instance WHERE uid = ?1"
+                " UNION ALL SELECT 1, digest, object_id FROM staged WHERE transfer = ?2 AND uid = ?1"
+                " UNION ALL SELECT 2, digest, object_id FROM quarantine WHERE uid = ?1",
+                (str(instance), transfer.value if transfer else None),
+            )
+        found.extend(Known(Kind(row[0]), Digest(bytes(row[1])), ObjectId(bytes(row[2]))) for row in rows)
+        return found
+
+    def _pack_for(self, space: Space, transfer: RequestId | None) -> Pack:
+        key = (space.study, transfer)
+        pack = self._packs.get(key)
+        if pack is not None and pack.full:
+            self._retire(key)
+            pack = None
+        if pack is None:
+            pack = self._new_pack(space, transfer)
+            self._packs[key] = pack
+            if len(self._packs) > MAX_OPEN_PACKS:
+                self._retire(next(iter(self._packs)))
+        self._packs.move_to_end(key)
+        return pack
+
+    def _new_pack(self, space: Space, transfer: RequestId | None) -> Pack:
+        return Pack(
+            self._directory,
+            space.key.space,
+            transfer.value if transfer else None,
+            disk=self.disk,
+            executor=self._io,
+            reserve=self.reserve,
+        )
+
+    def _retire(self, key: tuple[StudyInstanceUID, RequestId | None]) -> Pack:
+        pack = self._packs.pop(key)
+        self._retiring.add(pack)
+        pack.retire(partial(self._retired, pack))
+        return pack
+
+    def _retired(self, pack: Pack) -> None:
+        self._retiring.discard(pack)
+        if pack.size:
+            self.sealed(pack.name, pack.size)

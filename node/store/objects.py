@@ -1,0 +1,300 @@
+"""The object store: the one door through which data sets come in and go out."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Self
+
+from node.clock import Clock
+from node.crypto.keystore import KeyStore
+from node.errors.storage import StoreClosed, UnknownInstance
+from node.log import Logger
+from node.model.ids import Digest, ObjectId, PeerId, RequestId, SOPInstanceUID, StudyInstanceUID
+from node.model.instance import InstanceHeader, Manifest, SeriesSummary, StoredInstance, StudySummary
+from node.store import admission, removal, revisions, study_queries
+from node.store.admission import Admission
+from node.store.engine import Database, Write
+from node.store.indexer import Indexer, Observer
+from node.store.intake import Arrival, Intake, Kind, Known
+from node.store.pack_format import Buffer, SpaceKey
+from node.store.packs import Disk
+from node.store.reading import ObjectReader
+from node.store.replay import replay
+from node.store.spaces import Spaces
+from node.store.streaming import put_stream
+from node.store.study_queries import InstanceQuery, SeriesQuery, StudyQuery, Totals
+
+PACKS_FOLDER = "packs"
+STREAM_FROM_BYTES = (
+    64 * 1024 * 1024
+)  # larger data sets should come by ``put_stream``: ``put`` holds two copies in memory
+_IO_THREADS = 8  # packs (and readers) that can wait for the disk at the same time
+
+
+class PutOutcome(StrEnum):
+    """What became of an instance. It is durable in every case."""
+
+    STORED = "stored"
+    SAME = "same"  # held already, byte for byte
+    QUARANTINED = "quarantined"  # contradicts what is held; kept aside, not visible
+
+
+@dataclass(frozen=True, slots=True)
+class PutResult:
+    """The answer to a put."""
+
+    outcome: PutOutcome
+    digest: Digest
+    object_id: ObjectId
+
+
+class ObjectStore:
+    """Studies as encrypted objects in packs, with their index. ``async with await ObjectStore.open(…)`` or ``close``."""
+
+    def __init__(self, directory: Path, db: Database, spaces: Spaces, indexer: Indexer, intake: Intake, clock: Clock,
+                 cpu: ThreadPoolExecutor, io: ThreadPoolExecutor) -> None:  # fmt: skip
+        self._directory = directory
+        self._db = db
+        self._spaces = spaces
+        self._indexer = indexer
+        self._intake = intake
+        self._clock = clock
+        self._cpu = cpu
+        self._io = io
+        self._task: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def open(
+        cls,
+        directory: Path,
+        db: Database,
+        keys: KeyStore,
+        clock: Clock,
+        log: Logger,
+        *,
+        reserve_bytes: int,
+        disk: Disk | None = None,
+        observer: Observer | None = None,
+    ) -> Self:
+        """Open the store whose packs lie in ``directory``/packs (made if absent), after replaying what a crash left.
+
+        ``reserve_bytes`` of the disk are left free: below that, puts are refused. ``observer`` is called with every
+        batch of newly indexed records, in the transaction that indexes them (for the audit log).
+        """
+        packs = directory / PACKS_FOLDER
+        await asyncio.to_thread(packs.mkdir, mode=0o700, exist_ok=True)
+        spaces = Spaces(db, keys)
+        await replay(packs, db, spaces, log, observer)
+        indexer = Indexer(db, log, observer)
+        cpu = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="store-cpu")
+        io = ThreadPoolExecutor(_IO_THREADS, thread_name_prefix="store-io")
+        intake = Intake(packs, db, spaces, indexer, clock, cpu=cpu, io=io, disk=disk or Disk(), reserve=reserve_bytes)
+        store = cls(packs, db, spaces, indexer, intake, clock, cpu, io)
+        store._task = asyncio.create_task(indexer.run(), name="store-indexer")
+        return store
+
+    async def close(self) -> None:
+        """Seal all packs and bring the index up to date. Puts must have ended."""
+        task, self._task = self._task, None
+        if task is None:
+            return
+        async with AsyncExitStack() as stack:
+            stack.callback(self._io.shutdown)
+            stack.callback(self._cpu.shutdown)
+            self._intake.retire()
+            await self._intake.settled()
+            self._indexer.close()
+            await task
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    # Taking in
+
+    async def put(
+        self,
+        header: InstanceHeader,
+        dataset: Buffer,
+        *,
+        file_meta: bytes = b"",
+        source: str = "",
+        origin: PeerId | None = None,
+        transfer: RequestId | None = None,
+        expected: Digest | None = None,
+    ) -> PutResult:
+        """Store ``dataset`` (without group 0002), whose elements are ``header``; when this returns it survives a crash.
+
+        Concurrent puts share their fdatasync. ``transfer``: the instance is staged, invisible until ``admit``.
+        ``source`` says in one word how it came (``dicom``, ``import``, ``stow``, ``peer``).
+
+        Raises:
+            DigestMismatch: it is not ``expected``; nothing was kept.
+            DiskFull, StorageFailed: not stored; nothing half-written remains, and what is stored stays readable.
+        """
+        self._require_open()
+        arrival = Arrival(file_meta, source, origin, transfer, expected)
+        return _result(*await self._intake.put(header, dataset, arrival))
+
+    async def put_stream(
+        self,
+        header: InstanceHeader,
+        stream: AsyncIterator[Buffer],
+        *,
+        file_meta: bytes = b"",
+        source: str = "",
+        origin: PeerId | None = None,
+        transfer: RequestId | None = None,
+        expected: Digest | None = None,
+    ) -> PutResult:
+        """Like ``put`` for a data set of any size that arrives in pieces; about a megabyte of it is in memory at a time."""
+        self._require_open()
+        arrival = Arrival(file_meta, source, origin, transfer, expected)
+        async with self._spaces.use(header.study_instance_uid) as space:
+            return _result(
+                *await put_stream(self._intake, space, header, stream, arrival, directory=self._directory, io=self._io)
+            )
+
+    async def indexed(self) -> None:
+        """Wait until all that was put before is in the index.
+
+        Raises:
+            LeveretError: the index cannot follow (disk full, damaged); the instances stay durable.
+        """
+        await self._indexer.flushed()
+
+    # Transfers
+
+    async def staged(self, transfer: RequestId) -> dict[SOPInstanceUID, Digest]:
+        """What ``transfer`` has brought so far: where to resume."""
+        await self.indexed()
+        async with self._db.read() as rx:
+            return await admission.staged(rx, transfer)
+
+    async def admit(self, tx: Write, transfer: RequestId, manifest: Manifest, *, origin: PeerId) -> Admission:
+        """Make the study of ``manifest`` visible as received from ``origin``, all of it or nothing, and close its revision.
+
+        Part of the caller's transaction. Call ``indexed()`` before that begins: the index cannot follow during it.
+
+        Raises:
+            TransferIncomplete: an instance of the manifest is neither held nor staged.
+        """
+        admitted = await admission.admit(tx, transfer, manifest, origin=origin, now=self._clock.now())
+        tx.after_commit(lambda: self._admitted(manifest, transfer))
+        return admitted
+
+    async def discard_staged(self, transfer: RequestId) -> None:
+        """Forget what ``transfer`` brought and was not admitted. Its puts must have ended."""
+        self._intake.retire(transfer=transfer)
+        await self._intake.settled()
+        await self.indexed()
+        await removal.discard_staged(self._directory, self._db, transfer)
+
+    # Reading
+
+    async def reader(self, instance: SOPInstanceUID) -> ObjectReader:
+        """A reader of a visible instance's data set.
+
+        Raises:
+            UnknownInstance: not held, or not visible.
+        """
+        readers = await self.readers((instance,))
+        if instance not in readers:
+            raise UnknownInstance
+        return readers[instance]
+
+    async def readers(self, instances: Sequence[SOPInstanceUID]) -> dict[SOPInstanceUID, ObjectReader]:
+        """Readers of those among ``instances`` that are visible; one look into the index for all."""
+        if any(self._intake.unindexed(instance) for instance in instances):
+            await self.indexed()
+        async with self._db.read() as rx:
+            found = await study_queries.locate(rx, instances)
+        keys: dict[bytes, SpaceKey] = {}
+        for where in found.values():
+            if where.space not in keys:
+                keys[where.space] = self._spaces.unwrap(where.space, where.key_version, where.wrapped_key)
+        return {uid: ObjectReader(where, keys[where.space], self._directory, self._io) for uid, where in found.items()}
+
+    async def studies(self, query: StudyQuery = StudyQuery()) -> list[StudySummary]:  # noqa: B008 - frozen
+        """Studies that match, newest first (``study_queries.find_studies``)."""
+        async with self._db.read() as rx:
+            return await study_queries.find_studies(rx, query)
+
+    async def series(self, query: SeriesQuery) -> list[SeriesSummary]:
+        """Series that match (``study_queries.find_series``)."""
+        async with self._db.read() as rx:
+            return await study_queries.find_series(rx, query)
+
+    async def instances(self, query: InstanceQuery) -> list[StoredInstance]:
+        """Instances that match (``study_queries.find_instances``)."""
+        async with self._db.read() as rx:
+            return await study_queries.find_instances(rx, query)
+
+    async def totals(self) -> Totals:
+        """What the store holds."""
+        async with self._db.read() as rx:
+            return await study_queries.totals(rx)
+
+    # Revisions
+
+    async def close_revision(self, study: StudyInstanceUID) -> Manifest | None:
+        """Close the open revision of ``study`` and return its manifest; None if nothing came since the last one.
+
+        Raises:
+            UnknownStudy: not held.
+        """
+        await self.indexed()
+        async with self._db.write() as tx:
+            manifest = await revisions.close(tx, study, now=self._clock.now())
+        self._intake.retire(study=study)
+        return manifest
+
+    async def open_revisions(self, *, quiet_since: int) -> list[StudyInstanceUID]:
+        """Studies with an open revision to which nothing was added after ``quiet_since`` (seconds since the epoch)."""
+        async with self._db.read() as rx:
+            return await revisions.open_revisions(rx, quiet_since=quiet_since)
+
+    async def manifest(self, study: StudyInstanceUID, revision: int | None = None) -> Manifest | None:
+        """The manifest of a closed revision (the last one if None); None if there is none."""
+        async with self._db.read() as rx:
+            return await revisions.manifest(rx, study, revision)
+
+    # Deleting
+
+    async def delete_study(self, study: StudyInstanceUID) -> None:
+        """Crypto-shred ``study``: its key, rows and packs are gone when this returns. Waits for puts under way.
+
+        Raises:
+            UnknownStudy: not held.
+        """
+        async with self._spaces.close_for_good(study):
+            self._intake.retire(study=study)
+            await self._intake.settled()
+            await self.indexed()
+            await removal.delete_study(self._directory, self._db, study)
+
+    def _require_open(self) -> None:
+        if self._task is None:
+            raise StoreClosed
+        if self._task.done():  # only a defect of ours ends it early: say so with its own traceback
+            self._task.result()
+            raise StoreClosed
+
+    def _admitted(self, manifest: Manifest, transfer: RequestId) -> None:
+        self._spaces.admitted(manifest.study_instance_uid, manifest.patient)
+        self._intake.retire(transfer=transfer)
+
+
+def _result(held: Known, was_held: bool) -> PutResult:  # noqa: FBT001 - unpacked from intake's answer
+    if held.kind is Kind.ASIDE:
+        outcome = PutOutcome.QUARANTINED
+    else:
+        outcome = PutOutcome.SAME if was_held else PutOutcome.STORED
+    return PutResult(outcome, held.digest, held.object_id)

@@ -1,0 +1,240 @@
+"""Pack files: appended to by a thread of their own, made durable for many records at once.
+
+Whoever appends does not wait for its turn: it leaves its record in the pack's queue. A thread takes everything that has
+gathered, writes it, calls fdatasync once, and reports; meanwhile the next records gather. So a lone sender pays one
+fdatasync an instance and thirty-two senders share one.
+
+What fails is never half there. No space: the file is cut back to its durable length and all records of the batch are
+refused; the pack goes on. Any other error, and every error of fdatasync: the pack is *dead*. Nothing more is written to
+it and fdatasync is not asked again, since the kernel may have dropped the pages and would answer "fine" (the trap that
+PostgreSQL fell into in 2018); what was durable before stays readable, and the next record goes into a new pack.
+"""
+
+import asyncio
+import errno
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from node.errors.base import LeveretError
+from node.errors.storage import DiskFull, StorageFailed
+from node.store.files import sync_directory
+from node.store.pack_format import PACK_HEADER_BYTES, Buffer, pack_header
+
+PACK_BYTES = 512 * 1024 * 1024  # a pack is sealed beyond this: backups copy sealed files once
+PACK_SUFFIX = ".pack"
+NAME_BYTES = 16
+
+_MAX_BUFFERS = 512  # for one pwritev; Linux allows 1024 (IOV_MAX)
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+class Disk:
+    """The system calls that fail when a disk is full or dying; tests put a failing one in this one's place."""
+
+    def write(self, fd: int, buffers: Sequence[Buffer], offset: int) -> None:
+        """Write all of ``buffers`` one after another at ``offset``."""
+        todo = [memoryview(buffer) for buffer in buffers if len(buffer)]
+        while todo:
+            written = os.pwritev(fd, todo[:_MAX_BUFFERS], offset)
+            offset += written
+            done = 0
+            while done < len(todo) and written >= len(todo[done]):
+                written -= len(todo[done])
+                done += 1
+            del todo[:done]
+            if written:
+                todo[0] = todo[0][written:]
+
+    def sync(self, fd: int) -> None:
+        """Make what was written durable."""
+        os.fdatasync(fd)
+
+    def truncate(self, fd: int, size: int) -> None:
+        """Cut the file to ``size`` bytes."""
+        os.ftruncate(fd, size)
+
+    def free(self, fd: int) -> int:
+        """Bytes that an unprivileged process may still write to the file's disk."""
+        stat = os.fstatvfs(fd)
+        return stat.f_bavail * stat.f_frsize
+
+
+def pack_path(directory: Path, name: bytes) -> Path:
+    """Where the pack ``name`` lies: 256 folders keep listings short."""
+    text = name.hex()
+    return directory / text[:2] / f"{text}{PACK_SUFFIX}"
+
+
+def create_file(path: Path) -> int:
+    """Make the file of a new pack, its name durable; returns its descriptor."""
+    folder = path.parent
+    if not folder.is_dir():
+        folder.mkdir(mode=0o700, exist_ok=True)
+        sync_directory(folder.parent)
+    fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        sync_directory(folder)
+    except BaseException:
+        os.close(fd)
+        path.unlink(missing_ok=True)
+        raise
+    return fd
+
+
+def convert(exc: OSError) -> LeveretError:
+    """Our error for one of the operating system's."""
+    return (DiskFull if exc.errno in _NO_SPACE else StorageFailed)(errno.errorcode.get(exc.errno or 0, ""))
+
+
+Done = Callable[[int | LeveretError], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    buffers: Sequence[Buffer]
+    length: int
+    done: Done
+
+
+class Pack:
+    """One pack that is being written. Methods are called in the event loop; the writing happens in ``executor``."""
+
+    def __init__(
+        self, directory: Path, space: bytes, transfer: bytes | None, *, disk: Disk, executor: Executor, reserve: int
+    ) -> None:
+        self.name = os.urandom(NAME_BYTES)
+        self.space = space
+        self.transfer = transfer
+        self.size = 0  # durable bytes; 0 until the file exists
+        self.dead = False
+        self._path = pack_path(directory, self.name)
+        self._disk = disk
+        self._executor = executor
+        self._reserve = reserve
+        self._loop = asyncio.get_running_loop()
+        self._lock = threading.Lock()
+        self._queue: list[_Job] = []
+        self._queued_bytes = 0
+        self._draining = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._fd = -1
+        self._sealed: Callable[[], None] | None = None
+
+    @property
+    def full(self) -> bool:
+        """Whether the next record should go into another pack."""
+        return self.dead or self.size + self._queued_bytes >= PACK_BYTES
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is queued or being written."""
+        return self._idle.is_set()
+
+    def append(self, record: Sequence[Buffer], done: Done) -> None:
+        """Queue ``record``; ``done`` is called in the loop with its offset once it is durable, or with the error.
+
+        It is called whatever becomes of the caller: a durable record must reach the index.
+        """
+        job = _Job(record, sum(map(len, record)), done)
+        with self._lock:
+            self._queue.append(job)
+            self._queued_bytes += job.length
+            start, self._draining = not self._draining, True
+        self._idle.clear()
+        if start:
+            self._executor.submit(self._drain)
+
+    def retire(self, sealed: Callable[[], None]) -> None:
+        """Nothing will be appended any more: once all that is queued is settled, close the file and call ``sealed``."""
+        self._sealed = sealed
+        if self.idle:
+            self._seal()
+
+    async def settled(self) -> None:
+        """Wait until nothing is queued or being written."""
+        await self._idle.wait()
+
+    def _drain(self) -> None:
+        while True:
+            with self._lock:
+                batch, self._queue = self._queue, []
+                self._queued_bytes = 0
+                if not batch:
+                    self._draining = False
+                    self._loop.call_soon_threadsafe(self._settle)
+                    return
+            outcome = self._commit(batch)
+            self._loop.call_soon_threadsafe(_report, batch, outcome)
+
+    def _settle(self) -> None:
+        if not self._draining:
+            self._idle.set()
+            if self._sealed is not None:
+                self._seal()
+
+    def _seal(self) -> None:
+        sealed, self._sealed = self._sealed, None
+        self._executor.submit(self._close)
+        if sealed is not None:
+            sealed()
+
+    def _close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            if not self.size:  # nothing in it was ever durable
+                self._path.unlink(missing_ok=True)
+
+    def _commit(self, batch: list[_Job]) -> int | LeveretError:
+        """Write and sync a batch; returns the first record's offset. Runs in the thread."""
+        if self.dead:
+            return StorageFailed("the pack was given up")
+        try:
+            if self._fd < 0:
+                self._fd = create_file(self._path)
+            start = self.size or PACK_HEADER_BYTES
+            buffers = [buffer for job in batch for buffer in job.buffers]
+            if not self.size:
+                buffers.insert(0, pack_header(self.name, self.space))
+            end = start + sum(job.length for job in batch)
+            if self._disk.free(self._fd) - (end - self.size) < self._reserve:
+                return DiskFull("the reserve would be touched")
+            self._disk.write(self._fd, buffers, self.size)
+        except OSError as exc:
+            self._undo(exc)
+            return convert(exc)
+        try:
+            self._disk.sync(self._fd)
+        except OSError as exc:
+            self._give_up()
+            return convert(exc)
+        self.size = end
+        return start
+
+    def _undo(self, exc: OSError) -> None:
+        if self._fd < 0:  # the file could not be made: the next record tries again
+            return
+        if exc.errno not in _NO_SPACE:
+            self._give_up()
+            return
+        try:
+            self._disk.truncate(self._fd, self.size)
+        except OSError:
+            self.dead = True
+
+    def _give_up(self) -> None:
+        self.dead = True
+        with suppress(OSError):  # drops the doubtful pages, so that no later start takes them for durable ones
+            self._disk.truncate(self._fd, self.size)
+
+
+def _report(batch: list[_Job], outcome: int | LeveretError) -> None:
+    for job in batch:
+        job.done(outcome)
+        if isinstance(outcome, int):
+            outcome += job.length

@@ -1,0 +1,111 @@
+"""Reading objects back: any range at any time, each 256 KiB chunk verified before a byte of it is handed out."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from node.crypto.objects import CHUNK_BYTES, HEADER_BYTES, ChunkRange, Decryptor
+from node.errors.crypto_keys import IntegrityError
+from node.errors.storage import ObjectDamaged
+from node.model.ids import ObjectId
+from node.store.pack_format import RECORD_HEADER_BYTES, RecordHeader, SpaceKey, open_body
+from node.store.packs import pack_path
+from node.store.study_queries import Location
+
+_T = TypeVar("_T")
+
+READ_AHEAD_BYTES = 1024 * 1024  # read and decrypted in one visit to a thread
+MAX_READ_BYTES = 256 * 1024 * 1024  # one ``read``; longer ranges are streamed by ``chunks``
+
+
+class ObjectReader:
+    """One stored data set (without group 0002), exactly as it was received. Holds no file open between reads.
+
+    Every method raises ObjectDamaged, naming the object, if what lies on the disk is not what was stored.
+    """
+
+    def __init__(self, location: Location, key: SpaceKey, directory: Path, executor: Executor) -> None:
+        self.object_id: ObjectId = location.object_id
+        self.size = location.size  # bytes of the data set
+        self._path = pack_path(directory, location.pack)
+        self._offset = location.offset
+        self._key = key
+        self._executor = executor
+        self._body = 0  # offset of the body in the pack; known with the decryptor
+        self._decryptor: Decryptor | None = None
+
+    async def read(self, offset: int = 0, length: int | None = None) -> bytes:
+        """``length`` bytes from ``offset`` (all that follows if None), fewer at the end of the data set."""
+        wanted = self.size - offset if length is None else min(length, self.size - offset)
+        if wanted > MAX_READ_BYTES:
+            raise ValueError(wanted)
+        return await self._in_thread(partial(self._read, offset, max(0, wanted)))
+
+    async def head(self, length: int) -> bytes:
+        """The first ``length`` bytes, fewer if the data set is shorter."""
+        return await self.read(0, length)
+
+    async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """The bytes from ``start`` up to ``end`` (the end of the data set if None) in verified pieces of 256 KiB at most."""
+        offset, end = start, self.size if end is None else min(end, self.size)
+        while offset < end:
+            length = min(READ_AHEAD_BYTES - offset % CHUNK_BYTES, end - offset)  # no chunk is decrypted twice
+            pieces = await self._in_thread(partial(self._pieces, offset, length))
+            for piece in pieces:
+                offset += len(piece)
+                yield piece
+
+    async def _in_thread(self, work: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+    def _read(self, offset: int, length: int) -> bytes:
+        return b"".join(self._pieces(offset, length))
+
+    def _pieces(self, offset: int, length: int) -> list[bytes]:
+        try:
+            fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                decryptor = self._decryptor or self._open(fd)
+                return self._decrypt(fd, decryptor, decryptor.locate(offset, length))
+            finally:
+                os.close(fd)
+        except (OSError, IntegrityError) as exc:
+            raise ObjectDamaged(str(self.object_id)) from exc
+
+    def _open(self, fd: int) -> Decryptor:
+        header = RecordHeader.decode(self._pread(fd, RECORD_HEADER_BYTES, self._offset))
+        if header is None or header.object_id != self.object_id or header.space != self._key.space:
+            raise ObjectDamaged(str(self.object_id))
+        self._body = self._offset + header.body_offset
+        decryptor = open_body(header, header.unwrap(self._key), self._pread(fd, HEADER_BYTES, self._body))
+        if decryptor.size != self.size:
+            raise ObjectDamaged(str(self.object_id))
+        self._decryptor = decryptor
+        return decryptor
+
+    def _decrypt(self, fd: int, decryptor: Decryptor, where: ChunkRange) -> list[bytes]:
+        data = memoryview(self._pread(fd, where.length, self._body + where.offset))
+        pieces = []
+        left, skip = where.take, where.skip
+        for index in range(where.first, where.first + where.count):
+            at, size = decryptor.span(index)
+            at -= where.offset
+            plain = decryptor.chunk(index, data[at : at + size])
+            piece = plain[skip : skip + left] if skip or left < len(plain) else plain
+            skip = 0
+            left -= len(piece)
+            pieces.append(piece)
+        return pieces
+
+    def _pread(self, fd: int, length: int, offset: int) -> bytes:
+        data = os.pread(fd, length, offset)
+        while len(data) < length:
+            more = os.pread(fd, length - len(data), offset + len(data))
+            if not more:
+                raise ObjectDamaged(str(self.object_id))
+            data += more
+        return data

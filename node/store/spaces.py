@@ -1,0 +1,160 @@
+"""Spaces: for each study a random name, a key, and what must not be contradicted while its instances come in.
+
+The row with the wrapped key is committed before the study's first object is written: no object can become durable whose
+key is not.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from node.crypto.keystore import KeyStore
+from node.crypto.seal import KEY_BYTES
+from node.model.ids import PatientKey, SeriesInstanceUID, StudyInstanceUID, StudyRef
+from node.store.engine import Database
+from node.store.pack_format import QuarantineReason, SpaceKey
+from node.store.waiting import Turns
+
+MAX_CACHED = 512  # studies whose key stays in memory while nobody writes to them
+_FIRST_VERSION = 1
+
+
+class Space:
+    """One study's space while it is in use."""
+
+    def __init__(self, key: SpaceKey, study: StudyInstanceUID, patient: PatientKey | None) -> None:
+        self.key = key
+        self.study = study
+        self.patient = patient  # whose study it is; None until its first visible instance claims it
+        self.users = 0  # puts under way
+        self.unindexed = 0  # records queued or durable that the index does not know yet
+        self.closing = False  # the study is being deleted
+        self._settled = patient is not None
+        self._claims = 0
+
+    def claim(self, patient: PatientKey) -> bool:
+        """Say that an instance of ``patient`` is about to be stored; False if the study is somebody else's."""
+        if self.patient is None:
+            self.patient = patient
+        if self.patient != patient:
+            return False
+        self._claims += 1
+        return True
+
+    def settle(self) -> None:
+        """An instance under the claim is durable: from now on the study is this patient's."""
+        self._settled = True
+
+    def unclaim(self) -> None:
+        """The put that made the claim has ended; if nothing under any claim was stored, the study is nobody's again."""
+        self._claims -= 1
+        if not self._claims and not self._settled:
+            self.patient = None
+
+
+class Spaces:
+    """The spaces of one store."""
+
+    def __init__(self, db: Database, keys: KeyStore) -> None:
+        self._db = db
+        self._keys = keys
+        self._cached: dict[StudyInstanceUID, Space] = {}
+        self._series: dict[SeriesInstanceUID, StudyInstanceUID] = {}
+        self._turns: Turns[StudyInstanceUID] = Turns()
+        self._changed = asyncio.Condition()
+
+    @asynccontextmanager
+    async def use(self, study: StudyInstanceUID) -> AsyncIterator[Space]:
+        """The space of ``study``, made if there is none; waits while the study is being deleted."""
+        space = self._cached.get(study)
+        while space is None or space.closing:
+            async with self._turns.turn(study):
+                space = self._cached.get(study)
+                if space is None:
+                    space = await self._load_or_make(study)
+                    self._cached[study] = space
+        space.users += 1
+        try:
+            yield space
+        finally:
+            space.users -= 1
+            if space.closing:
+                async with self._changed:
+                    self._changed.notify_all()
+            if len(self._cached) > MAX_CACHED:
+                self._forget_idle()
+
+    @asynccontextmanager
+    async def close_for_good(self, study: StudyInstanceUID) -> AsyncIterator[None]:
+        """Keep everybody out of the space of ``study`` and forget it: the block removes the study."""
+        async with self._turns.turn(study):
+            space = self._cached.get(study)
+            if space is not None:
+                space.closing = True
+                try:
+                    async with self._changed:
+                        await self._changed.wait_for(lambda: space.users == 0)
+                    yield
+                finally:
+                    self._forget(space)
+            else:
+                yield
+
+    async def contradiction(
+        self, space: Space, patient: PatientKey, series: SeriesInstanceUID
+    ) -> QuarantineReason | None:
+        """Why a new instance of ``patient`` in ``series`` cannot be part of this study; if it can, its claim is noted."""
+        if series not in self._series:
+            async with self._db.read() as rx:
+                owner = await rx.fetch_value(
+                    "SELECT s.uid FROM series e JOIN study s ON s.id = e.study_id WHERE e.uid = ?", (str(series),)
+                )
+            self._series.setdefault(series, space.study if owner is None else StudyInstanceUID(owner))
+        if self._series[series] != space.study:
+            return QuarantineReason.SERIES_DIFFERS
+        return None if space.claim(patient) else QuarantineReason.PATIENT_DIFFERS
+
+    async def key_of(self, space: bytes) -> SpaceKey | None:
+        """The key of the space named ``space``; None if its study was deleted."""
+        async with self._db.read() as rx:
+            row = await rx.fetch_one("SELECT key_version, wrapped_key FROM space WHERE ref = ?", (space,))
+        return None if row is None else self.unwrap(space, row[0], bytes(row[1]))
+
+    def unwrap(self, space: bytes, version: int, wrapped: bytes) -> SpaceKey:
+        """A space's key. Raises WrongKeyOrDamaged if the row is not what was written under this master key."""
+        return SpaceKey(space, version, self._keys.unwrap_study_key(wrapped, space, version))
+
+    def admitted(self, study: StudyInstanceUID, patient: PatientKey) -> None:
+        """The study has become visible by admission: from now on it is this patient's."""
+        space = self._cached.get(study)
+        if space is not None and space.claim(patient):
+            space.settle()
+
+    async def _load_or_make(self, study: StudyInstanceUID) -> Space:
+        async with self._db.read() as rx:
+            row = await rx.fetch_one(
+                "SELECT ref, key_version, wrapped_key FROM space WHERE study_uid = ?", (str(study),)
+            )
+            owner = await rx.fetch_one("SELECT issuer, patient_id FROM study WHERE uid = ?", (str(study),))
+        if row is not None:
+            patient = None if owner is None else PatientKey(owner[0], owner[1])
+            return Space(self.unwrap(bytes(row[0]), row[1], bytes(row[2])), study, patient)
+        key = SpaceKey(StudyRef.new().value, _FIRST_VERSION, os.urandom(KEY_BYTES))
+        wrapped = self._keys.wrap_study_key(key.key, key.space, key.version)
+        async with self._db.write() as tx:
+            await tx.execute(
+                "INSERT INTO space (ref, study_uid, key_version, wrapped_key) VALUES (?, ?, ?, ?)",
+                (key.space, str(study), key.version, wrapped),
+            )
+        return Space(key, study, None)
+
+    def _forget_idle(self) -> None:
+        for space in list(self._cached.values()):
+            if not space.users and not space.unindexed and not space.closing:
+                self._forget(space)
+
+    def _forget(self, space: Space) -> None:
+        self._cached.pop(space.study, None)
+        for series in [series for series, study in self._series.items() if study == space.study]:
+            del self._series[series]

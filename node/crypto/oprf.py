@@ -56,7 +56,8 @@ class EpochKey:
         """
         with _panics_as(InvalidElement):
             elements = [ristretto.BlindedInput.deserialize(_exact(item)) for item in blinded]
-        return [bytes(self._evaluator.evaluate(element).serialize()) for element in elements]
+        answers = (bytes(self._evaluator.evaluate(element).serialize()) for element in elements)
+        return [answer[PROOF_BYTES:] + answer[:PROOF_BYTES] for answer in answers]  # the library puts the proof first
 
 
 class Question:
@@ -87,7 +88,8 @@ class Question:
         if len(answer) != ANSWER_BYTES:
             raise FalseProof
         with _panics_as(FalseProof):
-            return bytes(self._client.finalize(ristretto.VerifiableOutput.deserialize(answer), key))
+            output = ristretto.VerifiableOutput.deserialize(answer[ELEMENT_BYTES:] + answer[:ELEMENT_BYTES])
+            return bytes(self._client.finalize(output, key))
 
 
 def check_public_key(public_key: bytes) -> None:

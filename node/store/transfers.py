@@ -7,6 +7,7 @@ import msgspec
 from node.model.ids import PeerId, RequestId, StudyInstanceUID
 from node.model.release import ReleaseManifest
 from node.model.transfer import (
+    ENDED,
     Direction,
     Transfer,
     TransferEvent,
@@ -106,6 +107,15 @@ async def move(tx: Write, request_id: RequestId, event: TransferEvent, *, at: in
         (state.value, code, at, request_id.value),
     )
     return state
+
+
+async def end_if_unfinished(tx: Write, request_id: RequestId, event: TransferEvent, *, code: str, at: int) -> bool:
+    """FAIL or CANCEL a transfer that is not at an end; whether it was not."""
+    transfer = await get(tx, request_id)
+    if transfer is None or transfer.state in ENDED:
+        return False
+    await move(tx, request_id, event, at=at, code=code)
+    return True
 
 
 async def set_progress(tx: Write, request_id: RequestId, *, instances: int, size: int, at: int) -> None:

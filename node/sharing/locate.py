@@ -1,8 +1,8 @@
 """Finding a patient's earlier studies: here, and at the peers, who never learn whom it was about.
 
 A patient becomes linkage tokens; each token is blinded, evaluated by the peer, unblinded; what comes out finds and
-opens the entries of that peer's feed, which lie here already. What a peer answered once is kept until its epoch ends, so
-that the same question is not asked twice and a peer that is away is still known by what it announced before.
+opens the entries of that peer's feed, which lie here already. What a peer answered once is kept until its epoch ends,
+so that the same question is not asked twice and a peer that is away is still known by what it announced before.
 """
 
 import asyncio

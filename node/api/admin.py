@@ -33,7 +33,7 @@ def bind(directory: Path) -> socket.socket:
             listener.bind(path)
         (directory / ADMIN_SOCKET).chmod(0o600)  # before listen(): nobody can have connected yet
         listener.listen(_BACKLOG)
-        listener.setblocking(False)  # noqa: FBT003 - its only parameter
+        listener.setblocking(False)
     except BaseException:
         listener.close()
         raise

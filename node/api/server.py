@@ -158,7 +158,13 @@ class ApiServer:
         route = _route(request)
         self._metrics.http_seconds.labels(route, str(status)).observe(seconds)
         say = self._log.debug if route in self._quiet else self._log.info
-        say("http", method=request.method if route != "none" else "?", route=route, status=status, seconds=round(seconds, 4))
+        say(
+            "http",
+            method=request.method if route != "none" else "?",
+            route=route,
+            status=status,
+            seconds=round(seconds, 4),
+        )
 
 
 STARTED = web.RequestKey("started", bool)  # set by who streams an answer, before its first byte

@@ -26,7 +26,9 @@ class MediaType:
         """Read ``type/subtype; name=value; name="value"``; what is no parameter is left out."""
         name, _, rest = text.partition(";")
         found = re.findall(r';\s*([A-Za-z0-9-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;"\s]*))', ";" + rest)
-        return cls(name.strip().lower(), {k.lower(): re.sub(r"\\(.)", r"\1", quoted) or bare for k, quoted, bare in found})
+        return cls(
+            name.strip().lower(), {k.lower(): re.sub(r"\\(.)", r"\1", quoted) or bare for k, quoted, bare in found}
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,9 @@ class MultipartParser:
         lines = bytes(self._buffer[:end]).decode("latin-1").split("\r\n")
         fields = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         self._media_type = MediaType.parse(fields.get("content-type", ""))
-        self._drop(end + len(_LINE_END))  # the second line end stays: it may begin the next delimiter, if there is no body
+        self._drop(
+            end + len(_LINE_END)
+        )  # the second line end stays: it may begin the next delimiter, if there is no body
         self._state = _State.BODY
         return True
 

@@ -1,0 +1,87 @@
+"""Requests of other facilities that wait for a person here."""
+
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+import msgspec
+
+from node.api.rest.access import CLINICAL, OPERATION
+from node.api.routing import Call, Route
+from node.errors.sharing import NoSuchRequest
+from node.model.ids import RequestId
+from node.sharing.inbox import MAX_REASON, Inbox, InboxEntry
+
+
+class Refusal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Why; it stays in this facility's audit log."""
+
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_REASON)]
+
+
+class InboxResource:
+    """``inbox``."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+
+    def routes(self) -> Iterable[Route]:
+        """The routes."""
+        one = "/api/v1/inbox/{request_id}"
+        return [
+            Route("GET", "/api/v1/inbox", self.list, CLINICAL, "Requests that wait for a person, oldest first"),
+            Route("POST", f"{one}/release", self.release, OPERATION, "Release what a request asks for"),
+            Route("POST", f"{one}/refuse", self.refuse, OPERATION, "Refuse a request", Refusal),
+        ]
+
+    async def list(self, _call: Call) -> object:
+        """What waits."""
+        return {"requests": [_shown(entry) for entry in await self._inbox.page()]}
+
+    async def release(self, call: Call) -> object:
+        """Yes."""
+        request_id = named_request(call)
+        studies = await self._inbox.release(request_id, by=call.caller.actor)
+        return {"request_id": str(request_id), "state": "PERMITTED", "studies": list(studies)}
+
+    async def refuse(self, call: Call) -> object:
+        """No."""
+        refusal: Refusal = call.body
+        request_id = named_request(call)
+        await self._inbox.refuse(request_id, reason=refusal.reason, by=call.caller.actor)
+        return {"request_id": str(request_id), "state": "REFUSED"}
+
+
+def named_request(call: Call) -> RequestId:
+    """The request in the path; raises NoSuchRequest for what is no id."""
+    try:
+        return RequestId.parse(call.parameter("request_id"))
+    except ValueError as exc:
+        raise NoSuchRequest from exc
+
+
+def _shown(entry: InboxEntry) -> dict[str, Any]:
+    said = entry.said
+    return {
+        "request_id": str(entry.request_id),
+        "peer_id": entry.peer.full,
+        "user": entry.user,
+        "role": entry.role,
+        "purpose": entry.purpose,
+        "patient": {
+            "patient_id": entry.patient.patient_id,
+            "issuer_of_patient_id": entry.patient.issuer,
+            "name": entry.demographics.name,
+            "birth_date": entry.demographics.birth_date,
+            "sex": entry.demographics.sex,
+        },
+        "said": {
+            "patient_id": said.patient.patient_id if said.patient else None,
+            "issuer_of_patient_id": said.patient.issuer if said.patient else None,
+            "name": said.demographics.name,
+            "birth_date": said.demographics.birth_date,
+            "sex": said.demographics.sex,
+        },
+        "studies": list(entry.studies),
+        "reasons": list(entry.reasons),
+        "received_at": entry.received_at,
+    }

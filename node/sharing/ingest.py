@@ -1,0 +1,231 @@
+"""Taking instances in: from `import`, STOW-RS and C-STORE, through the parser, into the store; and closing revisions.
+
+Whoever calls is told "stored" only when the store says that the bytes are durable. An instance without Issuer of
+Patient ID came from this facility's own devices and gets the facility's own issuer; one that names an issuer keeps it.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from node.clock import Clock
+from node.config import StoreSettings
+from node.dicom.part10 import MEDIA_DIRECTORY, Buffer, split_part10
+from node.dicom.pool import ParserPool
+from node.dicom.scp import ReceivedInstance
+from node.errors.base import LeveretError
+from node.errors.dicom import InstanceMismatch, MediaDirectory
+from node.errors.storage import UnknownStudy
+from node.log import Logger
+from node.metrics import Metrics
+from node.model.audit import NODE_ACTOR, AuditEvent, AuditType
+from node.model.ids import PeerId, StudyInstanceUID, TransferSyntaxUID
+from node.model.instance import InstanceHeader
+from node.store import audit
+from node.store.engine import Database
+from node.store.objects import STREAM_FROM_BYTES, ObjectStore, PutOutcome
+
+MAX_INSTANCE_BYTES = 2**31  # of one file: what is held in memory while it is taken in
+ROOM_BYTES = 512 * 1024 * 1024  # of all bodies held in memory at once; one larger than that has the room to itself
+_PIECE_BYTES = 1024 * 1024
+_LOOK_SECONDS = 1.0  # between looks for studies that have been quiet long enough
+
+
+class Source(StrEnum):
+    """By which door an instance came."""
+
+    IMPORT = "import"
+    STOW = "stow"
+    C_STORE = "c-store"
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of an instance."""
+
+    outcome: PutOutcome
+    header: InstanceHeader
+
+
+def issuer_of(configured: str, own: PeerId) -> str:
+    """This facility's Issuer of Patient ID: as configured, else one that no other facility has."""
+    return configured or f"LEVERET-{own.compact[:14]}"
+
+
+class Ingest:
+    """Takes instances in (``dicom.scp.StoreSink`` among others)."""
+
+    def __init__(
+        self,
+        *,
+        db: Database,
+        store: ObjectStore,
+        pool: ParserPool,
+        issuer: str,
+        settings: StoreSettings,
+        clock: Clock,
+        metrics: Metrics,
+        log: Logger,
+    ) -> None:
+        self._db = db
+        self._store = store
+        self._pool = pool
+        self._issuer = issuer
+        self._settings = settings
+        self._clock = clock
+        self._metrics = metrics
+        self._log = log
+        self._room = _Room(ROOM_BYTES)
+
+    def room(self, size: int) -> contextlib.AbstractAsyncContextManager[None]:
+        """Wait until a body of ``size`` bytes may be held in memory."""
+        return self._room.taken(size)
+
+    async def take_file(
+        self, data: Buffer, *, source: Source, actor: str, only: StudyInstanceUID | None = None
+    ) -> Taken:
+        """Take in one Part 10 file.
+
+        Raises:
+            InstanceMismatch: it is not of the study ``only``.
+            DicomRefused: a subclass says why it cannot be kept.
+            Retryable: DiskFull and other troubles of this node; the file may be sent again.
+        """
+        part = split_part10(data)
+        if part.media_sop_class_uid == MEDIA_DIRECTORY:
+            raise MediaDirectory
+        dataset = memoryview(data)[part.dataset_offset :]
+        header = await self._pool.parse_header(dataset, part.transfer_syntax)
+        if only is not None and header.study_instance_uid != only:
+            raise InstanceMismatch("another study")
+        return await self._put(header, dataset, file_meta=part.file_meta, source=source, actor=actor)
+
+    async def store(self, received: ReceivedInstance) -> None:
+        """Take in what a C-STORE brought; raises as :meth:`take_file`, and InstanceMismatch."""
+        header = await self._pool.parse_header(received.dataset, TransferSyntaxUID(received.transfer_syntax))
+        told = (received.sop_class_uid, received.sop_instance_uid)
+        if told != (header.sop_class_uid, header.sop_instance_uid):
+            raise InstanceMismatch
+        await self._put(header, received.dataset, file_meta=b"", source=Source.C_STORE, actor=NODE_ACTOR)
+
+    async def close_revisions(self, studies: Iterable[StudyInstanceUID], *, actor: str = NODE_ACTOR) -> None:
+        """Wait until everything taken in is indexed, and close the open revisions of ``studies``."""
+        await self._store.indexed()
+        for study in studies:
+            await self._close(study, actor)
+
+    async def run(self) -> None:
+        """Close the revisions of studies that have been quiet for ``stable_age``; ends by cancellation."""
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            try:
+                await self._close_quiet()
+            except LeveretError as error:  # a full disk must not stop the node; there is a next time
+                self._log.warning("revisions not closed", component="ingest", code=error.code)
+
+    async def _close_quiet(self) -> None:
+        for study in await self._store.open_revisions(quiet_since=self._clock.now() - self._settings.stable_age):
+            await self._close(study, NODE_ACTOR)
+
+    async def _close(self, study: StudyInstanceUID, actor: str) -> None:
+        with contextlib.suppress(UnknownStudy):  # everything of it went to quarantine
+            manifest = await self._store.close_revision(study)
+            if manifest is None:
+                return
+            async with self._db.write() as tx:
+                detail = {"revision": manifest.revision, "instances": len(manifest.entries)}
+                event = AuditEvent(
+                    AuditType.STUDY_STORED,
+                    self._clock.now(),
+                    actor,
+                    patient=manifest.patient,
+                    study=study,
+                    detail=detail,
+                )
+                await audit.append(tx, event)
+            self._log.info("revision closed", revision=manifest.revision, count=len(manifest.entries))
+
+    async def _put(
+        self, header: InstanceHeader, dataset: memoryview, *, file_meta: bytes, source: Source, actor: str
+    ) -> Taken:
+        if not header.patient.issuer:
+            header = replace(header, patient=replace(header.patient, issuer=self._issuer))
+        if len(dataset) > STREAM_FROM_BYTES:
+            pieces = _pieces(dataset)
+            result = await self._store.put_stream(header, pieces, file_meta=file_meta, source=source.value)
+        else:
+            result = await self._store.put(header, dataset, file_meta=file_meta, source=source.value)
+        self._metrics.ingested.labels(result.outcome.value, source.value).inc()
+        if result.outcome is PutOutcome.STORED:
+            self._metrics.ingested_bytes.inc(len(dataset))
+        elif result.outcome is PutOutcome.QUARANTINED:
+            await self._quarantined(header, source, actor)
+        return Taken(result.outcome, header)
+
+    async def _quarantined(self, header: InstanceHeader, source: Source, actor: str) -> None:
+        self._log.warning("instance quarantined", component="ingest", reason=source.value)
+        event = AuditEvent(
+            AuditType.INSTANCE_QUARANTINED,
+            self._clock.now(),
+            actor,
+            patient=header.patient,
+            study=header.study_instance_uid,
+            detail={"source": source.value},
+        )
+        async with self._db.write() as tx:
+            await audit.append(tx, event)
+
+
+async def _pieces(dataset: memoryview) -> AsyncIterator[memoryview]:
+    """A large data set in pieces, so that the store does not copy it as a whole."""
+    for start in range(0, len(dataset), _PIECE_BYTES):
+        yield dataset[start : start + _PIECE_BYTES]
+
+
+class _Room:
+    """A number of bytes of which several may have a share, in order of arrival."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._used = 0
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    @contextlib.asynccontextmanager
+    async def taken(self, size: int) -> AsyncIterator[None]:
+        share = min(size, self._size)
+        await self._take(share)
+        try:
+            yield
+        finally:
+            self._give_back(share)
+
+    async def _take(self, share: int) -> None:
+        if not self._waiting and self._used + share <= self._size:
+            self._used += share
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((share, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.cancelled():
+                self._give_back(0)  # who waits behind may fit now
+            else:
+                self._give_back(share)
+            raise
+
+    def _give_back(self, share: int) -> None:
+        self._used -= share
+        while self._waiting:
+            wanted, turn = self._waiting[0]
+            if turn.done():
+                self._waiting.popleft()
+            elif self._used + wanted <= self._size:
+                self._waiting.popleft()
+                self._used += wanted
+                turn.set_result(None)
+            else:
+                return

@@ -26,7 +26,9 @@ class KeyStoreMissing(LeveretError):
     """The file with this node's wrapped keys is missing or cannot be read."""
 
     code = "keystore_missing"
-    advice = "Check its permissions, or restore keys.json from a backup; without it the store cannot be read by anybody."
+    advice = (
+        "Check its permissions, or restore keys.json from a backup; without it the store cannot be read by anybody."
+    )
 
 
 class KeyStoreExists(LeveretError):

@@ -1,8 +1,8 @@
 """What one announcement tells of a study: a structure of fixed size (docs/protocol/announcements.md).
 
 By default the year, never the date; a coarse region, never free text. ``detail`` (date, description, Study Instance
-UID) is put in only where a consent for the recipient is on file or the facility's policy says so. Under token kind (c), an
-initial instead of a given name, :meth:`Label.existence` tells that something exists and nothing else.
+UID) is put in only where a consent for the recipient is on file or the facility's policy says so. Under token kind
+(c), an initial instead of a given name, :meth:`Label.existence` tells that something exists and nothing else.
 
 ::
 

@@ -75,5 +75,6 @@ def test_case_does_not_matter(name: str, case: str) -> None:
     assert normalise_name(getattr(name, case)()) == normalise_name(name)
 
 
-def test_an_overlong_name_gives_no_token() -> None:
-    assert linkage_tokens(Demographics("A" * 1000 + "^B", "19700101", "M"), PatientKey("", ""), []) == ()
+def test_overlong_names_and_identifiers_give_no_token() -> None:
+    patient = PatientKey("NHS", "1" * 1000)
+    assert linkage_tokens(Demographics("A" * 1000 + "^B", "19700101", "M"), patient, ["NHS"]) == ()

@@ -73,6 +73,22 @@ def test_in_pieces_or_at_once_an_object_is_the_same(length: int, pieces: list[in
     assert decrypt(KEY, b"".join(out), b"here") == plaintext
 
 
+@pytest.mark.parametrize("length", [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, len(PLAIN)])
+def test_into_a_buffer_that_was_used_before_an_object_is_the_same(length: int) -> None:
+    buffer = bytearray(b"x" * (encrypted_size(length) + 100))
+    into, at_once = Encryptor(KEY, b"here", salt=bytes(24)), Encryptor(KEY, b"here", salt=bytes(24))
+    size = into.encrypt_into(PLAIN[:length], memoryview(buffer))
+    assert buffer[:size] == b"".join(at_once.encrypt(PLAIN[:length]))
+    assert buffer[size:] == b"x" * (100 + HEADER_BYTES)
+    with pytest.raises(RuntimeError):
+        into.encrypt_into(b"", memoryview(buffer))
+
+
+def test_a_buffer_that_is_too_small_is_a_mistake_of_ours() -> None:
+    with pytest.raises(ValueError, match=r"."):
+        Encryptor(KEY, b"").encrypt_into(b"abc", memoryview(bytearray(3 + TAG_BYTES - 1)))
+
+
 def test_an_encryptor_never_encrypts_a_second_message() -> None:
     for first in ("encrypt", "finish"):
         encryptor = Encryptor(KEY, b"")

@@ -1,200 +1,219 @@
-import hashlib
-import itertools
-import json
+"""What the holder must never do: use a tag, a key or a number twice, or lose an announcement."""
+
+import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from support.locating import ANNA, Site, site, trust_each_other
 
-from node.crypto.announce import (
-    EntryKeys,
-    dummy_entry,
-    entry_keys,
-    open_entry,
-    padded,
-    seal_entry,
-    sign_batch,
-    verify_batch,
-)
-from node.crypto.identity import Domain, Identity
-from node.crypto.oprf import EpochKey, Question
-from node.errors.crypto_identity import BadSignature
-from node.errors.feeds import BatchMalformed, EntryMalformed
-from node.model.feed import ENTRY_BYTES, MAX_ENTRIES, MIN_ENTRIES, NO_PREVIOUS, TAG_BYTES, Batch
-from node.model.ids import PatientKey, StudyRef
-from node.model.instance import Demographics
+from node.crypto.announce import EntryKeys, entry_keys, open_entry, verify_batch
+from node.crypto.oprf import EpochKey
+from node.errors.feeds import EntryMalformed
+from node.errors.storage import ConstraintViolated
+from node.model.feed import MIN_ENTRIES, TAG_BYTES, Batch, batch_hash
+from node.model.ids import PatientKey
 from node.model.label import Label
-from node.model.linkage import linkage_tokens
-
-VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[1] / "data" / "announcement_vectors.json").read_text())
-HOLDER = Identity.from_seed(bytes.fromhex(VECTORS["identity_seed"]))
-PEER = Identity.from_seed(bytes.fromhex(VECTORS["peer_seed"]))
-F = hashlib.sha512(b"an output").digest()
-LABEL = Label(ref=StudyRef(bytes(16)), modalities=("CT",), instances=3)
+from node.model.linkage import TokenKind, linkage_tokens
+from node.store import feeds
 
 
-def keys_of(f: bytes = F, index: int = 0, epoch: int = 7) -> EntryKeys:
-    return entry_keys(f, holder=HOLDER.peer_id, peer=PEER.peer_id, incarnation=5, epoch=epoch, index=index)
+@pytest.fixture
+async def two(tmp_path: Path) -> AsyncIterator[tuple[Site, Site]]:
+    async with site(tmp_path, "holder") as holder, site(tmp_path, "peer") as peer:
+        await trust_each_other(holder, peer)
+        yield holder, peer
 
 
-def batch_of_vectors() -> Batch:
-    entries = [bytes.fromhex(entry["entry"]) for entry in VECTORS["entries"]]
-    dummies = [hashlib.shake_256(f"dummy {number}".encode()).digest(256) for number in range(256 - len(entries))]
-    return Batch(
-        holder=HOLDER.peer_id,
-        recipient=PEER.peer_id,
-        incarnation=5,
-        epoch=7,
-        sequence=3,
-        previous=hashlib.sha256(b"the batch before").digest(),
-        created_at=1795478400,
-        voprf_key=EpochKey.from_seed(bytes.fromhex(VECTORS["entries"][0]["epoch_seed"])).public_key,
-        entries=tuple(sorted(entries + dummies)),
-    )
+async def batches_of(holder: Site, peer: Site) -> list[Batch]:
+    data = await holder.desk.batches(peer.peer_id, 0, 0)
+    return [verify_batch(one, holder.identity.public_key) for one in data]
 
 
-@pytest.mark.parametrize("vector", VECTORS["entries"], ids=lambda vector: vector["index"])
-def test_entries_of_the_vectors_in_both_directions(vector: dict[str, Any]) -> None:
-    raw = {name: bytes.fromhex(value) for name, value in vector.items() if isinstance(value, str)}
-    assert EpochKey.from_seed(raw["epoch_seed"]).evaluate_known(raw["token"]) == raw["f"]
-    keys = keys_of(raw["f"], vector["index"])
-    assert (keys.tag, keys.key) == (raw["tag"], raw["key"])
-    label = Label.decode(raw["label"])
-    assert seal_entry(keys, label, nonce=raw["nonce"]) == raw["entry"]
-    assert open_entry(keys, raw["entry"]) == label
+async def opened(holder: Site, peer: Site, kind: TokenKind) -> list[tuple[EntryKeys, Label]]:
+    """The entries about Anna under one kind of token, by number, from all batches."""
+    (token,) = (t for t in linkage_tokens(ANNA, PatientKey("", ""), ()) if t.kind is kind)
+    entries = {e[:TAG_BYTES]: e for b in await batches_of(holder, peer) for e in b.entries}
+    async with holder.db.read() as rx:
+        feed = await feeds.own_feed(rx, peer.peer_id)
+    assert feed is not None
+    output = EpochKey.from_seed(feed.seed).evaluate_known(token.value)
+    found: list[tuple[EntryKeys, Label]] = []
+    while True:
+        keys = entry_keys(
+            output,
+            holder=holder.peer_id,
+            peer=peer.peer_id,
+            incarnation=feed.incarnation,
+            epoch=feed.epoch,
+            index=len(found),
+        )
+        if keys.tag not in entries:
+            return found
+        found.append((keys, open_entry(keys, entries[keys.tag])))
 
 
-def test_the_batch_of_the_vectors_in_both_directions() -> None:
-    expected = VECTORS["batch"]
-    data = sign_batch(HOLDER, batch_of_vectors())
-    assert data.startswith(bytes.fromhex(expected["header"]))
-    assert data.endswith(bytes.fromhex(expected["signature"]))
-    assert (len(data), hashlib.sha256(data).hexdigest()) == (expected["length"], expected["sha256"])
-    assert verify_batch(data, HOLDER.public_key) == batch_of_vectors()
+async def test_two_patients_who_share_a_token_and_a_study_told_again_never_share_a_tag_or_key(
+    two: tuple[Site, Site],
+) -> None:
+    holder, peer = two
+    one = await holder.hold(patient=PatientKey("HERE", "1"))
+    other = await holder.hold(patient=PatientKey("HERE", "2"), instances=7)  # same name, birth date and sex
+    await holder.announcer.announce_now()
+    await holder.close_revision(one, 30)
+    await holder.announcer.announce_now()
+    async with holder.db.write() as tx:
+        await feeds.set_sensitive(tx, other, 1)
+    await holder.announcer.announce_now()
+
+    for kind in (TokenKind.NAME, TokenKind.INITIAL):
+        found = await opened(holder, peer, kind)
+        assert len(found) == 4, "two studies, one again, one withdrawn"
+        assert len({keys.tag for keys, _ in found}) == len({keys.key for keys, _ in found}) == 4
+        assert [label.withdrawn for _, label in found] == [False, False, False, True]
+    labels = [label for _, label in await opened(holder, peer, TokenKind.NAME)]
+    assert {label.instances for label in labels[:2]} == {12, 7}
+    assert labels[2].ref in {label.ref for label in labels[:2]}
+
+    entries = [entry for batch in await batches_of(holder, peer) for entry in batch.entries]
+    assert len({entry[:TAG_BYTES] for entry in entries}) == len(entries), "no tag twice in the whole feed"
+    assert len({entry[TAG_BYTES : TAG_BYTES + 24] for entry in entries}) == len(entries), "nor a nonce"
 
 
-@pytest.mark.parametrize("vector", VECTORS["refused_headers"], ids=lambda vector: vector["what"])
-def test_signed_batches_against_the_protocol_are_refused(vector: dict[str, Any]) -> None:
-    body = bytearray(sign_batch(HOLDER, batch_of_vectors())[:-64])
-    new = bytes.fromhex(vector["bytes"])
-    body[vector["offset"] : vector["offset"] + len(new)] = new
-    with pytest.raises(BatchMalformed):
-        verify_batch(bytes(body) + HOLDER.sign(Domain.FEED, bytes(body)), HOLDER.public_key)
+async def test_a_key_opens_no_other_entry(two: tuple[Site, Site]) -> None:
+    holder, peer = two
+    await holder.hold()
+    await holder.announcer.announce_now()
+    (batch,) = await batches_of(holder, peer)
+    ((keys, _),) = await opened(holder, peer, TokenKind.NAME)
+    for entry in batch.entries:
+        if entry[:TAG_BYTES] != keys.tag:
+            with pytest.raises(EntryMalformed):
+                open_entry(EntryKeys(entry[:TAG_BYTES], keys.key), entry)
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.data())
-def test_a_batch_changed_on_the_way_is_refused_before_it_is_read(data: st.DataObject) -> None:
-    signed = bytearray(sign_batch(HOLDER, batch_of_vectors()))
-    signed[data.draw(st.integers(0, len(signed) - 1))] ^= data.draw(st.integers(1, 255))
-    with pytest.raises(BadSignature):
-        verify_batch(bytes(signed), HOLDER.public_key)
+async def test_a_feed_is_a_chain_of_padded_batches(two: tuple[Site, Site]) -> None:
+    holder, peer = two
+    for _ in range(3):
+        await holder.hold()
+        await holder.announcer.announce_now()
+    data = await holder.desk.batches(peer.peer_id, 0, 0)
+    chain = await batches_of(holder, peer)
+    assert [batch.sequence for batch in chain] == [0, 1, 2]
+    assert [batch.previous for batch in chain[1:]] == [batch_hash(one) for one in data[:2]]
+    assert {len(batch.entries) for batch in chain} == {MIN_ENTRIES}
+    assert len({(batch.incarnation, batch.epoch, batch.voprf_key) for batch in chain}) == 1
+    incarnation = chain[0].incarnation
+    assert len(await holder.desk.batches(peer.peer_id, incarnation, 2)) == 1
+    assert await holder.desk.batches(peer.peer_id, incarnation, 3) == []
+    assert len(await holder.desk.batches(peer.peer_id, incarnation + 1, 3)) == 3, "another incarnation: from the start"
+    assert await holder.desk.batches(holder.peer_id, 0, 0) == [], "a stranger has no feed"
 
 
-def test_a_batch_of_somebody_else_is_refused() -> None:
-    with pytest.raises(BadSignature):
-        verify_batch(sign_batch(HOLDER, batch_of_vectors()), PEER.public_key)
+async def test_announcing_at_once_from_many_sides_announces_once(two: tuple[Site, Site]) -> None:
+    holder, peer = two
+    for _ in range(5):
+        await holder.hold()
+    reports = await asyncio.gather(*(holder.announcer.announce_now() for _ in range(8)))
+    assert sum(report.studies for report in reports) == 5
+    assert len(await batches_of(holder, peer)) == 1
+    assert len(await opened(holder, peer, TokenKind.NAME)) == 5
 
 
-def test_a_batch_signed_for_another_purpose_is_refused() -> None:
-    body = sign_batch(HOLDER, batch_of_vectors())[:-64]
-    with pytest.raises(BadSignature):
-        verify_batch(body + bytes(64), HOLDER.public_key)
+async def test_a_batch_that_was_not_kept_is_announced_later_under_its_own_numbers(
+    two: tuple[Site, Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash between sealing and committing: nothing of it was ever sent, so its numbers are free."""
+    holder, peer = two
+    await holder.hold()
+
+    async def fails(*_facts: object) -> None:
+        raise ConstraintViolated("disk")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(feeds, "add_batch", fails)
+        with pytest.raises(ConstraintViolated):
+            await holder.announcer.announce_now()
+    assert await holder.rows("SELECT * FROM announce_counter") == []
+    assert await holder.rows("SELECT * FROM announced") == []
+    await holder.announcer.announce_now()
+    assert len(await opened(holder, peer, TokenKind.NAME)) == 1
 
 
-@pytest.mark.parametrize("size", [0, 63, 64, 1000, 6 * 2**20])
-def test_a_batch_of_impossible_length_is_refused_unread(size: int) -> None:
-    with pytest.raises(BatchMalformed):
-        verify_batch(bytes(size), HOLDER.public_key)
+async def test_a_sequence_number_cannot_be_used_twice(two: tuple[Site, Site]) -> None:
+    holder, peer = two
+    await holder.hold()
+    async with holder.db.read() as rx:
+        assert await feeds.own_feed(rx, peer.peer_id) is None
+    await holder.announcer.announce_now()
+    async with holder.db.write() as tx:
+        feed = await feeds.own_feed(tx, peer.peer_id)
+    assert feed is not None
+    stale = feeds.OwnFeed(peer.peer_id, feed.incarnation, 1, feed.seed, 0, feed.head, 0, "")
+    with pytest.raises(ConstraintViolated):
+        async with holder.db.write() as tx:
+            await feeds.add_batch(tx, stale, b"another batch", 1)
 
 
-def test_every_fact_changes_tag_and_key() -> None:
-    facts: dict[str, Any] = {
-        "holder": HOLDER.peer_id, "peer": PEER.peer_id, "incarnation": 5, "epoch": 7, "index": 0,
-    }  # fmt: skip
-    others: dict[str, Any] = {
-        "holder": PEER.peer_id, "peer": HOLDER.peer_id, "incarnation": 6, "epoch": 8, "index": 1,
-    }  # fmt: skip
-    found = [entry_keys(F, **facts), entry_keys(F[::-1], **facts)]
-    found += [entry_keys(F, **(facts | {name: other})) for name, other in others.items()]
-    assert len({keys.tag for keys in found}) == len({keys.key for keys in found}) == 7
+async def test_numbers_are_taken_in_runs(two: tuple[Site, Site]) -> None:
+    holder, peer = two
+    one, two_ = b"1" * 32, b"2" * 32
+    async with holder.db.write() as tx:
+        assert await feeds.take_numbers(tx, peer.peer_id, {one: 3, two_: 1}) == {one: 0, two_: 0}
+        assert await feeds.take_numbers(tx, peer.peer_id, {one: 2}) == {one: 3}
+    async with holder.db.write() as tx:
+        assert await feeds.take_numbers(tx, peer.peer_id, {one: 1, two_: 5}) == {one: 5, two_: 1}
+        assert await feeds.take_numbers(tx, holder.peer_id, {one: 1}) == {one: 0}
 
 
-def test_no_tag_or_key_is_used_twice_by_patients_who_share_a_token_or_by_a_study_announced_again() -> None:
-    """Index counts per token: two patients with one token take turns on its indexes."""
-    key = EpochKey.from_seed(b"s" * 32)
-    twins = [Demographics(f"Smith^{given}", "19700101", "F") for given in ("Jane", "Judith")]
-    used: dict[bytes, itertools.count[int]] = {}
-    keys = []
-    for demographics in (twins[0], twins[1], twins[0], twins[1], twins[0]):  # three studies of one, two of the other
-        for token in linkage_tokens(demographics, PatientKey("", ""), ()):
-            index = next(used.setdefault(token.value, itertools.count()))
-            keys.append(keys_of(key.evaluate_known(token.value), index))
-    assert len(used) == 3
-    assert len({k.tag for k in keys}) == len({k.key for k in keys}) == len(keys) == 10
+async def test_an_incarnation_only_grows_even_if_the_clock_goes_back(two: tuple[Site, Site]) -> None:
+    holder, peer = two
+    numbers = []
+    for now in (100, 50, 50, 2_000):
+        async with holder.db.write() as tx:
+            numbers.append((await feeds.start_feed(tx, peer.peer_id, now)).incarnation)
+    assert numbers == [100, 101, 102, 2_000]
 
 
-def test_who_can_name_the_patient_finds_the_label_and_nobody_else_does() -> None:
-    key = EpochKey.from_seed(b"s" * 32)
-    (token, _) = linkage_tokens(Demographics("Smith^Jane", "19700101", "F"), PatientKey("", ""), ())
-    entries = padded([seal_entry(keys_of(key.evaluate_known(token.value)), LABEL)])
-    table = {entry[:TAG_BYTES]: entry for entry in entries}
-
-    question = Question.blind(token.value)
-    (answer,) = key.evaluate([question.blinded])
-    keys = keys_of(question.finish(answer, key.public_key))
-    assert open_entry(keys, table[keys.tag]) == LABEL
-    assert keys_of(key.evaluate_known(b"somebody else")).tag not in table
-
-
-@given(st.integers(0, ENTRY_BYTES - 1), st.integers(1, 255))
-def test_a_changed_entry_does_not_open(offset: int, change: int) -> None:
-    entry = bytearray(seal_entry(keys_of(), LABEL))
-    entry[offset] ^= change
-    with pytest.raises(EntryMalformed):
-        open_entry(keys_of(), bytes(entry))
+async def test_a_change_of_shared_issuers_is_told(tmp_path: Path) -> None:
+    async with site(tmp_path, "holder") as holder, site(tmp_path, "peer") as peer:
+        await trust_each_other(holder, peer)
+        await holder.hold(patient=PatientKey("NATION", "771"))
+        await holder.announcer.announce_now()
+        assert [row[0] for row in await holder.rows("SELECT kind FROM announced_token ORDER BY kind")] == [
+            "initial",
+            "name",
+        ]
+        holder.announcer._settings = type(holder.settings)(shared_issuers=("NATION",))
+        assert (await holder.announcer.announce_now()).studies == 1
+        assert (await holder.announcer.announce_now()).studies == 0
+        assert "identifier" in [row[0] for row in await holder.rows("SELECT kind FROM announced_token")]
 
 
-def test_entries_of_another_size_or_index_or_no_label_do_not_open() -> None:
-    entry = seal_entry(keys_of(), LABEL)
-    for bad in (entry[:-1], entry + b"\0", b"", seal_entry(keys_of(index=1), LABEL), dummy_entry()):
-        with pytest.raises(EntryMalformed):
-            open_entry(keys_of(), bad)
+async def test_a_consent_that_changes_makes_its_patient_looked_at_again(tmp_path: Path) -> None:
+    allowed: set[str] = set()
+
+    class Consents:
+        async def covers(self, _rx: object, _peer: object, study: object) -> bool:
+            return getattr(study, "study_instance_uid", "") in allowed
+
+    async with site(tmp_path, "holder", consents=Consents()) as holder, site(tmp_path, "peer") as peer:
+        await trust_each_other(holder, peer)
+        study = await holder.hold()
+        await holder.announcer.announce_now()
+        allowed.add(study)
+        async with holder.db.write() as tx:
+            await feeds.reconsider(tx, PatientKey("HERE", "1"))
+        assert (await holder.announcer.announce_now()).studies == 1
+        last = (await opened(holder, peer, TokenKind.NAME))[-1][1]
+        assert last.consent
+        assert last.detail is not None
 
 
-def test_a_label_under_another_tag_does_not_open() -> None:
-    mine, other = keys_of(), keys_of(index=1)
-    swapped = mine.tag + seal_entry(EntryKeys(other.tag, mine.key), LABEL)[TAG_BYTES:]
-    with pytest.raises(EntryMalformed):
-        open_entry(mine, swapped)
-
-
-@pytest.mark.parametrize(("count", "size"), [(0, 256), (1, 256), (256, 256), (257, 512)])
-def test_a_batch_is_padded_to_a_power_of_two_and_sorted(count: int, size: int) -> None:
-    real = [seal_entry(keys_of(index=number), LABEL) for number in range(count)]
-    entries = padded(real)
-    assert len(entries) == size >= MIN_ENTRIES
-    assert list(entries) == sorted(entries)
-    assert set(real) <= set(entries)
-    assert {len(entry) for entry in entries} == {ENTRY_BYTES}
-
-
-def test_too_many_entries_for_a_batch_are_a_mistake_of_ours() -> None:
-    with pytest.raises(ValueError, match=str(MAX_ENTRIES + 1)):
-        padded([b""] * (MAX_ENTRIES + 1))
-
-
-def test_a_first_batch_has_no_previous() -> None:
-    first = Batch(
-        HOLDER.peer_id, PEER.peer_id, 1, 0, 0, NO_PREVIOUS, 1, EpochKey.from_seed(b"s" * 32).public_key, padded([])
-    )
-    assert verify_batch(sign_batch(HOLDER, first), HOLDER.public_key) == first
-
-
-def test_keys_show_no_key_and_outputs_have_one_length() -> None:
-    assert keys_of().key.hex() not in repr(keys_of())
-    assert str(keys_of().key) not in repr(keys_of())
-    with pytest.raises(ValueError, match="32"):
-        keys_of(F[:32])
+async def test_no_name_stands_in_a_batch_or_a_counter(two: tuple[Site, Site]) -> None:
+    holder, peer = two
+    await holder.hold()
+    await holder.announcer.announce_now()
+    (data,) = await holder.desk.batches(peer.peer_id, 0, 0)
+    assert b"LARSEN" not in data
+    assert not [r for r in await holder.rows("SELECT token FROM announce_counter") if b"LARSEN" in r[0]]

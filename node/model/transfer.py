@@ -51,6 +51,7 @@ _E = TransferEvent
 
 TRANSITIONS: Mapping[tuple[TransferState, TransferEvent], TransferState] = {
     (_S.QUEUED, _E.RELEASE): _S.AUTHORIZED,
+    (_S.QUEUED, _E.INTERRUPT): _S.QUEUED,  # the holder cannot be reached yet
     (_S.AUTHORIZED, _E.START): _S.TRANSFERRING,
     (_S.AUTHORIZED, _E.INTERRUPT): _S.SUSPENDED,
     (_S.AUTHORIZED, _E.RECEIPT): _S.COMPLETED,  # the recipient held everything already

@@ -40,11 +40,13 @@ def stop_frame(code: str) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class InstanceFrame:
-    """One instance, whole."""
+class PieceFrame:
+    """Bytes of one instance from ``offset`` on: all of them, unless the instance is longer than the reader's pieces."""
 
     index: int
+    offset: int
     data: bytearray
+    is_last: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,32 +61,30 @@ class EndFrame:
     """All that was asked for has been sent."""
 
 
-Frame = InstanceFrame | StopFrame | EndFrame
+Frame = PieceFrame | StopFrame | EndFrame
 
 
 class FrameReader:
-    """Takes bytes as they come, gives whole frames.
+    """Takes bytes as they come, gives frames; instances longer than ``piece_bytes`` in pieces of that length.
 
-    ``size_of(index)`` is the length that the manifest promises, or None for an index that was not asked for: nothing is
-    allocated before the length was held against it, so a lying peer costs no memory.
+    ``size_of(index)`` is the length that the manifest promises, or None for an index that is not the next one: nothing
+    is allocated before the length was held against it, so a lying peer costs no memory.
     """
 
-    def __init__(self, size_of: Callable[[int], int | None]) -> None:
+    def __init__(self, size_of: Callable[[int], int | None], *, piece_bytes: int) -> None:
         self._size_of = size_of
+        self._piece_bytes = piece_bytes
         self._head = bytearray()
         self._index = 0
+        self._offset = 0  # of the piece in its frame
+        self._left = 0  # bytes of the frame behind the piece
         self._data = bytearray()
         self._filled = 0
         self._in_body = False
         self.ended = False  # an END or STOP frame came
 
-    @property
-    def pending(self) -> int | None:
-        """The index of the instance that is only half here, if any."""
-        return self._index if self._in_body and self._index < CONTROL else None
-
     def feed(self, data: bytes | memoryview) -> Iterator[Frame]:
-        """Take ``data`` and yield each frame that it completes.
+        """Take ``data`` and yield each frame, or piece of one, that it completes.
 
         Raises:
             FrameError: an index that was not asked for, another length than promised, bytes after the end.
@@ -117,7 +117,13 @@ class FrameReader:
             allowed = index < CONTROL and length == self._size_of(index)
         if not allowed:
             raise FrameError("an index or a length that was not asked for")
-        self._index, self._data, self._filled, self._in_body = index, bytearray(length), 0, True
+        self._index, self._offset, self._left, self._in_body = index, 0, length, True
+        self._next_piece()
+
+    def _next_piece(self) -> None:
+        self._data = bytearray(min(self._left, self._piece_bytes))
+        self._left -= len(self._data)
+        self._filled = 0
 
     def _take_body(self, view: memoryview) -> memoryview:
         piece = view[: len(self._data) - self._filled]
@@ -126,13 +132,22 @@ class FrameReader:
         return view[len(piece) :]
 
     def _complete(self) -> Frame:
-        data, self._data, self._in_body = self._data, bytearray(), False
+        data, self._data = self._data, bytearray()
+        if self._index < CONTROL:
+            return self._complete_piece(data)
+        self._in_body = False
         if self._index == _END:
             self.ended = True
             return EndFrame()
-        if self._index == _STOP:
-            if not _CODE.fullmatch(data):
-                raise FrameError("a stop without a code")
-            self.ended = True
-            return StopFrame(data.decode("ascii"))
-        return InstanceFrame(self._index, data)
+        if not _CODE.fullmatch(data):
+            raise FrameError("a stop without a code")
+        self.ended = True
+        return StopFrame(data.decode("ascii"))
+
+    def _complete_piece(self, data: bytearray) -> PieceFrame:
+        frame = PieceFrame(self._index, self._offset, data, is_last=not self._left)
+        self._offset += len(data)
+        self._in_body = bool(self._left)
+        if self._in_body:
+            self._next_piece()
+        return frame

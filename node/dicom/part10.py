@@ -3,7 +3,7 @@
 import struct
 from dataclasses import dataclass
 
-from node.errors.dicom import InvalidMetaHeader, NoMetaHeader, NotDicom, Truncated
+from node.errors.dicom import InvalidMetaHeader, MediaDirectory, NoMetaHeader, NotDicom, Truncated
 from node.errors.identifiers import InvalidUid
 from node.model.ids import SOPClassUID, SOPInstanceUID, TransferSyntaxUID
 
@@ -12,7 +12,7 @@ Buffer = bytes | bytearray | memoryview
 PREAMBLE_BYTES = 128
 PREFIX = b"DICM"
 MEDIA_DIRECTORY = SOPClassUID("1.2.840.10008.1.3.10")  # Media Storage Directory Storage: a DICOMDIR
-IMPLEMENTATION_CLASS_UID = "2.25.103659573210391837420574411326083150397"
+IMPLEMENTATION_CLASS_UID = "2.25.267407633668099665363350987451518974793"
 IMPLEMENTATION_VERSION_NAME = "LEVERET"
 
 # Group 0002 of real files is a few hundred bytes; private information (0002,0102) may add some kilobytes.
@@ -39,6 +39,7 @@ def split_part10(data: Buffer) -> Part10:
 
     Raises:
         NotDicom: nothing like DICOM.
+        MediaDirectory: a DICOMDIR.
         NoMetaHeader: a bare data set, or a prefix without group 0002.
         InvalidMetaHeader: group 0002 cannot be read or names no transfer syntax.
         Truncated: the file ends inside group 0002.
@@ -56,6 +57,8 @@ def split_part10(data: Buffer) -> Part10:
     except (InvalidUid, UnicodeDecodeError) as exc:
         raise InvalidMetaHeader("no transfer syntax") from exc
     sop_class = values.get(_SOP_CLASS, b"").rstrip(b"\0 ").decode("ascii", "replace")
+    if sop_class == MEDIA_DIRECTORY:
+        raise MediaDirectory
     return Part10(window[:length], syntax, start + length, sop_class)
 
 
@@ -71,7 +74,9 @@ def part10_header(
     ``file_meta`` is used as it was received; empty (the instance came over the network) makes a fresh one. The
     preamble is never the received one: it can make the file a program at the same time.
     """
-    return bytes(PREAMBLE_BYTES) + PREFIX + (file_meta or _make_meta(sop_class_uid, sop_instance_uid, transfer_syntax_uid))
+    return (
+        bytes(PREAMBLE_BYTES) + PREFIX + (file_meta or _make_meta(sop_class_uid, sop_instance_uid, transfer_syntax_uid))
+    )
 
 
 def _make_meta(sop_class: str, sop_instance: str, transfer_syntax: str) -> bytes:

@@ -1,0 +1,85 @@
+"""What the daemon and its parser processes say to each other: frames of a 32-bit length and MessagePack.
+
+The daemon sends a batch of tasks. The worker answers each in order; while it works on one it may ask for more of that
+data set. Both sides decode strictly: the worker reads what a hostile file made of it, so what it says is not trusted.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+MAX_FRAME = 64 << 20  # the largest is the metadata of one instance, or a batch of heads
+LENGTH_BYTES: Final = 4
+
+
+class TaskKind(StrEnum):
+    """What a worker can do."""
+
+    HEADER = "header"
+    METADATA = "metadata"
+    LOCATE = "locate"
+
+
+class NeedKind(StrEnum):
+    """What a worker can ask for while it works."""
+
+    BYTES = "bytes"
+    AFTER_FRAGMENTS = "after fragments"
+
+
+class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
+    """One message."""
+
+
+class Task(_Message):
+    """Parse a data set of ``size`` bytes that begins with ``head``; ``argument`` is a URI or a path."""
+
+    kind: TaskKind
+    syntax: str
+    size: int
+    head: bytes
+    argument: str
+
+
+class Supply(_Message):
+    """What was needed: bytes, or an offset; neither: it cannot be had."""
+
+    data: bytes = b""
+    offset: int | None = None
+    abandon: bool = False  # the daemon has given up on this task
+
+
+class Ready(_Message, tag="ready"):
+    """The worker has its limits in place."""
+
+
+class Need(_Message, tag="need"):
+    """The present task needs more of its data set."""
+
+    kind: NeedKind
+    offset: int
+    length: int
+
+
+class Done(_Message, tag="done"):
+    """The present task's result, encoded as its kind says."""
+
+    result: bytes
+
+
+class Refused(_Message, tag="refused"):
+    """The present task's data set is refused with an error code of ``node.errors.dicom``."""
+
+    code: str
+    fact: str
+
+
+FromWorker = Ready | Need | Done | Refused
+Location = tuple[int, int, str]  # offset, length, VR
+
+
+def frame(message: object) -> bytes:
+    """A message ready to be written."""
+    body = msgspec.msgpack.encode(message)
+    return len(body).to_bytes(LENGTH_BYTES, "little") + body

@@ -1,0 +1,277 @@
+"""The structure of a data set (PS3.5 section 7), walked without keeping values: where each element lies, and no more.
+
+The walk checks what can be checked without decoding: lengths stay inside the data set, sequences close, counts and
+nesting stay below limits no real object comes near. Anything that is not plainly one of the three encodings raises
+:class:`Unusual`, and the caller lets pydicom have a look.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from node.errors.dicom import HeaderTooLarge, Truncated
+from node.model.ids import TransferSyntaxUID
+
+IMPLICIT_LITTLE = TransferSyntaxUID("1.2.840.10008.1.2")
+EXPLICIT_LITTLE = TransferSyntaxUID("1.2.840.10008.1.2.1")
+EXPLICIT_BIG = TransferSyntaxUID("1.2.840.10008.1.2.2")
+_DEFLATED = frozenset(
+    {
+        "1.2.840.10008.1.2.1.99",  # Deflated Explicit VR Little Endian
+        "1.2.840.10008.1.2.4.95",  # JPIP Referenced Deflate
+        "1.2.840.10008.1.2.4.205",  # JPIP HTJ2K Referenced Deflate
+    }
+)
+
+MAX_TOP_LEVEL = 1 << 16  # elements outside sequences; real objects have hundreds
+MAX_ELEMENTS = 2_000_000  # with those inside sequences; RT structure sets and enhanced multi-frame reach some 100,000
+MAX_NESTING = 64  # structured reports nest about 20 deep
+MAX_WALKED = 256 << 20  # bytes looked at in one walk; values are skipped, not read
+WINDOW = 16 << 10  # holds the whole header of most images
+
+UNDEFINED = 0xFFFFFFFF
+PIXEL_DATA = frozenset({0x7FE00010, 0x7FE00008, 0x7FE00009})  # and Float, Double Float Pixel Data
+_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+_DELIMITER_GROUP = 0xFFFE
+SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
+LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+_MAY_BE_UNDEFINED = frozenset((b"SQ", b"UN", b"OB", b"OW"))
+NO_VR = b""
+_FRAGMENT = struct.Struct("<HHI").unpack
+
+
+class Unusual(Exception):
+    """Not plainly in the encoding that was declared."""
+
+
+class Source(Protocol):
+    """The bytes of a data set. Offsets are in the data set, inflated where it is deflated."""
+
+    @property
+    def one_way(self) -> bool:
+        """Whether it is inflated as it goes: then the walk ends at the pixel data."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """``length`` bytes from ``offset``; fewer only at the end."""
+
+    def reaches(self, end: int) -> bool:
+        """Whether the data set has at least ``end`` bytes."""
+
+    def after_fragments(self, offset: int) -> int | None:
+        """Where encapsulated pixel data, whose first item is at ``offset``, ends; None where that is not looked for.
+
+        Raises:
+            Truncated: it does not end.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How elements are written. Compressed and unknown transfer syntaxes are explicit little endian (PS3.5 A.4)."""
+
+    explicit: bool
+    big: bool
+    deflated: bool = False
+
+    @classmethod
+    def of(cls, syntax: str) -> "Encoding":
+        """The encoding of a transfer syntax."""
+        return cls(explicit=syntax != IMPLICIT_LITTLE, big=syntax == EXPLICIT_BIG, deflated=syntax in _DEFLATED)
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """A top-level element: ``offset`` and ``length`` of its value; ``length`` is UNDEFINED for delimited ones."""
+
+    tag: int
+    vr: bytes  # NO_VR in implicit encoding
+    offset: int
+    length: int
+    start: int  # of the element itself
+
+
+class Cursor:
+    """Buffered access to a source: one window that moves forward, and a budget."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self._buffer = b""
+        self._base = 0
+        self._walked = 0
+
+    def window(self, offset: int, length: int) -> tuple[bytes, int]:
+        """A buffer and the index in it where ``length`` bytes from ``offset`` stand.
+
+        Raises:
+            Truncated: the data set ends before.
+        """
+        index = offset - self._base
+        if index < 0 or index + length > len(self._buffer):
+            self._fill(offset, length)
+            index = 0
+        return self._buffer, index
+
+    def bytes(self, offset: int, length: int) -> bytes:
+        """Exactly these bytes."""
+        buffer, index = self.window(offset, length)
+        return buffer[index : index + length]
+
+    def _fill(self, offset: int, length: int) -> None:
+        wanted = max(length, WINDOW)
+        self._walked += wanted
+        if self._walked > MAX_WALKED:
+            raise HeaderTooLarge("length")
+        self._buffer, self._base = self.source.read(offset, wanted), offset
+        if len(self._buffer) < length:
+            raise Truncated
+
+
+def walk(cursor: Cursor, encoding: Encoding) -> Iterator[Element]:
+    """The top-level elements in the order they stand in. Zeros after the last one are padding.
+
+    Raises:
+        Truncated: an element reaches past the end of the data set.
+        HeaderTooLarge: a limit above is exceeded.
+        Unusual: this is not in ``encoding``.
+    """
+    walker = _Walker(cursor, encoding)
+    source = cursor.source
+    at = 0
+    for _ in range(MAX_TOP_LEVEL):
+        if not source.reaches(at + 8):
+            walker.check_tail(at)
+            return
+        tag, vr, offset, length = walker.header(at, encoding)
+        if tag == 0 and length == 0 and vr in {NO_VR, b"\0\0"}:
+            return  # padding: an empty (0000,0000) has no other use outside a command
+        if vr not in SHORT_VRS and vr not in LONG_VRS and vr != NO_VR:
+            raise Unusual
+        if tag >> 16 == _DELIMITER_GROUP:
+            raise Unusual
+        yield Element(tag, vr, offset, length, at)
+        if source.one_way and tag in PIXEL_DATA:
+            if length == UNDEFINED or not source.reaches(offset + length):
+                raise Truncated
+            return
+        if length != UNDEFINED:
+            at = offset + length
+            if not source.reaches(at):
+                walker.past_the_end(vr, length)
+        elif tag in PIXEL_DATA:
+            after = source.after_fragments(offset)
+            if after is None:
+                return
+            at = after
+        else:
+            at = walker.after_sequence(offset, vr)
+    raise HeaderTooLarge("elements")
+
+
+class _Walker:
+    """Element headers and the way through delimited sequences."""
+
+    def __init__(self, cursor: Cursor, encoding: Encoding) -> None:
+        self._cursor = cursor
+        self._encoding = encoding
+        self._steps = 0
+        self._tag_vr_length = struct.Struct(">HH2sH" if encoding.big else "<HH2sH").unpack_from
+        self._long = struct.Struct(">I" if encoding.big else "<I").unpack_from
+        self._tag_length = struct.Struct(">HHI" if encoding.big else "<HHI").unpack_from
+
+    def header(self, at: int, encoding: Encoding) -> tuple[int, bytes, int, int]:
+        """Tag, VR, offset and length of the value of the element at ``at``."""
+        buffer, index = self._cursor.window(at, 8)
+        if not encoding.explicit:
+            group, element, length = self._tag_length(buffer, index)
+            return group << 16 | element, NO_VR, at + 8, length
+        group, element, vr, length = self._tag_vr_length(buffer, index)
+        if vr in LONG_VRS:
+            buffer, index = self._cursor.window(at, 12)
+            (length,) = self._long(buffer, index + 8)
+            if length == UNDEFINED and vr not in _MAY_BE_UNDEFINED:
+                raise Unusual
+            return group << 16 | element, vr, at + 12, length
+        return group << 16 | element, vr, at + 8, length
+
+    def after_sequence(self, at: int, vr: bytes) -> int:
+        """Where a sequence of undefined length, whose first item is at ``at``, ends. Iterative: depth costs no stack."""
+        implicit = Encoding(explicit=False, big=self._encoding.big)
+        inner = implicit if vr == b"UN" else self._encoding  # PS3.5 section 6.2.2, note 2
+        stack: list[tuple[bool, Encoding]] = [(False, inner)]  # (inside an item?, its encoding)
+        while stack:
+            self._step(len(stack))
+            in_item, encoding = stack[-1]
+            buffer, index = self._cursor.window(at, 8)
+            group, element, length = self._tag_length(buffer, index)
+            tag = group << 16 | element
+            if tag == (_ITEM_END if in_item else _SEQUENCE_END):
+                stack.pop()
+                at += 8
+            elif not in_item and tag == _ITEM:
+                at += 8
+                if length == UNDEFINED:
+                    stack.append((True, encoding))
+                else:
+                    at += length
+            elif in_item and group != _DELIMITER_GROUP:
+                at = self._inner_element(at, encoding, stack, implicit)
+            else:
+                raise Unusual
+            if not self._cursor.source.reaches(at):
+                raise Truncated
+        return at
+
+    def _inner_element(
+        self, at: int, encoding: Encoding, stack: list[tuple[bool, Encoding]], implicit: Encoding
+    ) -> int:
+        _, vr, offset, length = self.header(at, encoding)
+        if encoding.explicit and vr not in SHORT_VRS and vr not in LONG_VRS:
+            raise Unusual
+        if length != UNDEFINED:
+            return offset + length
+        stack.append((False, implicit if vr == b"UN" else encoding))
+        return offset
+
+    def _step(self, depth: int) -> None:
+        self._steps += 1
+        if self._steps > MAX_ELEMENTS:
+            raise HeaderTooLarge("elements")
+        if depth > 2 * MAX_NESTING:  # a sequence and its item are two levels of the stack
+            raise HeaderTooLarge("nesting")
+
+    def past_the_end(self, vr: bytes, length: int) -> None:
+        """Refuse a value that is not all there, unless the encoding is what is wrong."""
+        order = "big" if self._encoding.big else "little"
+        if vr == NO_VR and length.to_bytes(4, order)[:2] in SHORT_VRS | LONG_VRS:
+            raise Unusual
+        raise Truncated
+
+    def check_tail(self, at: int) -> None:
+        """Fewer than eight bytes are left: nothing, or padding."""
+        tail = self._cursor.source.read(at, 8)
+        if tail.strip(b"\0 "):
+            raise Truncated
+
+
+def skip_fragments(data: bytes | bytearray | memoryview, offset: int, most: int) -> tuple[int, bool]:
+    """Follow at most ``most`` items of encapsulated pixel data; returns where that led, and whether the end was found.
+
+    Encapsulated data is always little endian (PS3.5 section A.4).
+
+    Raises:
+        Truncated: an item or the delimiter is not all there.
+    """
+    size = len(data)
+    for _ in range(most):
+        if offset + 8 > size:
+            raise Truncated
+        head = bytes(data[offset : offset + 8])
+        group, element, length = _FRAGMENT(head)
+        offset += 8
+        if group << 16 | element == _SEQUENCE_END:
+            return offset, True
+        if group << 16 | element != _ITEM:
+            raise Truncated
+        offset += length
+    return offset, False

@@ -50,7 +50,7 @@ class DiskFull(Retryable):
     """There is not enough free space on the disk of the data directory."""
 
     code = "disk_full"
-    advice = "Free some space (the reserve is [store] reserve in leveret.toml) and send again; what is stored stays readable."
+    advice = "Free some space (how much is kept free: [store] reserve) and send again; what is stored stays readable."
     status = 507
 
 

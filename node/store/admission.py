@@ -30,8 +30,9 @@ async def staged(rx: Read, transfer: RequestId) -> dict[SOPInstanceUID, Digest]:
 
 
 async def admit(tx: Write, transfer: RequestId, manifest: Manifest, *, origin: PeerId, now: int) -> Admission:
-    """Make visible what ``transfer`` staged of the study of ``manifest``, as received from ``origin``, and close its
-    revision under the number that it has there.
+    """Make visible what ``transfer`` staged of the manifest's study, as received from ``origin``.
+
+    Closes its revision under the number that it has there.
 
     Raises:
         TransferIncomplete: an instance of the manifest is neither held nor staged with the digest it says.

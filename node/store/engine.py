@@ -1,8 +1,8 @@
 """The index: SQLCipher behind two small handles, ``Read`` and ``Write``.
 
-One writer connection, a few readers, each with its own thread (aiosqlite). A ``write()`` block is one transaction that is
-durable when the block ends (WAL, synchronous=FULL); a ``read()`` block is one snapshot. SQLCipher's exceptions are not
-``sqlite3.Error`` and stop here: callers see :mod:`node.errors.storage`.
+One writer connection, a few readers, each with its own thread (aiosqlite). A ``write()`` block is one transaction that
+is durable when the block ends (WAL, synchronous=FULL); a ``read()`` block is one snapshot. SQLCipher's exceptions are
+not ``sqlite3.Error`` and stop here: callers see :mod:`node.errors.storage`.
 """
 
 import asyncio
@@ -194,7 +194,7 @@ class Database:
 
     @classmethod
     async def open(cls, path: Path, key: bytes) -> Self:
-        """Open the index at ``path`` (created if absent, mode 0600) with the 32-byte ``key``; brings its schema up to date.
+        """Open the index at ``path`` (made if absent, mode 0600) with the 32-byte ``key``; migrate it if need be.
 
         Raises:
             IndexUnreadable: wrong key, or the file is damaged.

@@ -1,7 +1,7 @@
 """What the packs hold becomes rows. One function for the indexer, for replay after a crash and for admission.
 
-The rows decide again what the put decided, so that the same records lead to the same index in whatever order and however
-often they are read: an instance that is there already is left out, one that contradicts what is there is put aside.
+What the put decided is decided again here, so that the same records lead to the same index in whatever order and
+however often they are read: an instance that is there already is left out, one that contradicts it is put aside.
 """
 
 from collections import Counter

@@ -1,7 +1,7 @@
 """The task that lets the index follow the packs, some hundred records in one transaction.
 
-A put does not wait for it: its record is durable and carries all that the index needs. ``flushed()`` is for callers that
-must read what they wrote.
+A put does not wait for it: its record is durable and carries all that the index needs. ``flushed()`` is for callers
+that must read what they wrote.
 """
 
 import asyncio

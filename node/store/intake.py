@@ -21,6 +21,7 @@ from node.errors.base import LeveretError
 from node.errors.storage import DigestMismatch
 from node.model.ids import Digest, ObjectId, PeerId, RequestId, SOPInstanceUID, StudyInstanceUID
 from node.model.instance import InstanceHeader
+from node.store.buffers import Buffers
 from node.store.engine import Database
 from node.store.index_rows import Entry
 from node.store.indexer import Indexer
@@ -110,6 +111,7 @@ class Intake:
         self._packs: OrderedDict[tuple[StudyInstanceUID, RequestId | None], Pack] = OrderedDict()
         self._retiring: set[Pack] = set()
         self._recent: dict[SOPInstanceUID, list[Known]] = {}  # durable, not yet in the index
+        self._buffers = Buffers()
         self._turns: Turns[SOPInstanceUID] = Turns()
 
     def unindexed(self, instance: SOPInstanceUID) -> bool:
@@ -127,13 +129,18 @@ class Intake:
             known, contradiction, claimed = await self.look_up(space, header, arrival.transfer)
             try:
                 ready = await asyncio.get_running_loop().run_in_executor(
-                    self._cpu, partial(self._prepare, space, header, dataset, arrival, known, contradiction)
+                    self._cpu,
+                    partial(self._prepare, space, header, dataset, arrival, known=known, contradiction=contradiction),
                 )
                 if isinstance(ready, Known):
                     return ready, True
+                record, buffer = ready
                 pack = self._pack_for(space, arrival.transfer)
-                record, buffers = ready
-                return await self.commit(space, record, partial(pack.append, buffers), pack.name), False
+                append = partial(pack.append, [memoryview(buffer)[: record.length]])
+                try:
+                    return await self.commit(space, record, append, pack.name), False
+                finally:
+                    self._buffers.give_back(buffer)
             finally:
                 if claimed:
                     space.unclaim()
@@ -145,7 +152,7 @@ class Intake:
     async def look_up(
         self, space: Space, header: InstanceHeader, transfer: RequestId | None
     ) -> tuple[list[Known], QuarantineReason | None, bool]:
-        """What is held under the instance's UID, what a new one contradicts, and whether it now has a claim on the study.
+        """What is held under the instance's UID, what a new one contradicts, and whether it now claims the study.
 
         Staged instances make no claim: they are compared with the study when they are admitted.
         """
@@ -226,9 +233,10 @@ class Intake:
         header: InstanceHeader,
         dataset: Buffer,
         arrival: Arrival,
+        *,
         known: Sequence[Known],
         contradiction: QuarantineReason | None,
-    ) -> Known | tuple[Record, Sequence[Buffer]]:
+    ) -> Known | tuple[Record, bytearray]:
         # Runs in a thread: hashing and encrypting let the interpreter go on.
         digest = Digest(hashlib.sha256(dataset).digest())
         if arrival.expected is not None and digest != arrival.expected:
@@ -238,8 +246,8 @@ class Intake:
             return verdict
         builder = RecordBuilder(space.key)
         meta = replace(self.meta(header, arrival), digest=digest, size=len(dataset), quarantine=verdict)
-        buffers = builder.whole(meta, dataset)
-        return Record(meta, builder.object_id, sum(map(len, buffers))), buffers
+        buffer, length = builder.whole(meta, dataset, self._buffers)
+        return Record(meta, builder.object_id, length), buffer
 
     async def _known(self, instance: SOPInstanceUID, transfer: RequestId | None) -> list[Known]:
         found = [

@@ -1,7 +1,7 @@
 """The index's schema: numbered SQL files, applied in order, each in one transaction.
 
-``PRAGMA user_version`` holds the number of the last file applied. A file is never edited once released; a change is a new
-file. A database with a higher number than the last file belongs to a later version and is refused untouched.
+``PRAGMA user_version`` holds the number of the last file applied. A file is never edited once released; a change is a
+new file. A database with a higher number than the last file belongs to a later version and is refused untouched.
 """
 
 from pathlib import Path

@@ -24,7 +24,7 @@ from node.store.intake import Arrival, Intake, Kind, Known
 from node.store.pack_format import Buffer, SpaceKey
 from node.store.packs import Disk
 from node.store.reading import ObjectReader
-from node.store.replay import replay
+from node.store.replay import Replay
 from node.store.spaces import Spaces
 from node.store.streaming import put_stream
 from node.store.study_queries import InstanceQuery, SeriesQuery, StudyQuery, Totals
@@ -54,10 +54,21 @@ class PutResult:
 
 
 class ObjectStore:
-    """Studies as encrypted objects in packs, with their index. ``async with await ObjectStore.open(…)`` or ``close``."""
+    """Studies as encrypted objects in packs, with their index: ``async with await ObjectStore.open(…)``."""
 
-    def __init__(self, directory: Path, db: Database, spaces: Spaces, indexer: Indexer, intake: Intake, clock: Clock,
-                 cpu: ThreadPoolExecutor, io: ThreadPoolExecutor) -> None:  # fmt: skip
+    def __init__(
+        self,
+        directory: Path,
+        db: Database,
+        clock: Clock,
+        *,
+        spaces: Spaces,
+        indexer: Indexer,
+        intake: Intake,
+        cpu: ThreadPoolExecutor,
+        io: ThreadPoolExecutor,
+    ) -> None:
+        """See ``open``."""
         self._directory = directory
         self._db = db
         self._spaces = spaces
@@ -89,12 +100,12 @@ class ObjectStore:
         packs = directory / PACKS_FOLDER
         await asyncio.to_thread(packs.mkdir, mode=0o700, exist_ok=True)
         spaces = Spaces(db, keys)
-        await replay(packs, db, spaces, log, observer)
+        await Replay(packs, db, spaces, log, observer).run()
         indexer = Indexer(db, log, observer)
         cpu = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="store-cpu")
         io = ThreadPoolExecutor(_IO_THREADS, thread_name_prefix="store-io")
         intake = Intake(packs, db, spaces, indexer, clock, cpu=cpu, io=io, disk=disk or Disk(), reserve=reserve_bytes)
-        store = cls(packs, db, spaces, indexer, intake, clock, cpu, io)
+        store = cls(packs, db, clock, spaces=spaces, indexer=indexer, intake=intake, cpu=cpu, io=io)
         store._task = asyncio.create_task(indexer.run(), name="store-indexer")
         return store
 
@@ -154,7 +165,7 @@ class ObjectStore:
         transfer: RequestId | None = None,
         expected: Digest | None = None,
     ) -> PutResult:
-        """Like ``put`` for a data set of any size that arrives in pieces; about a megabyte of it is in memory at a time."""
+        """Like ``put`` for a data set of any size that arrives in pieces; about a megabyte is in memory at a time."""
         self._require_open()
         arrival = Arrival(file_meta, source, origin, transfer, expected)
         async with self._spaces.use(header.study_instance_uid) as space:
@@ -179,7 +190,7 @@ class ObjectStore:
             return await admission.staged(rx, transfer)
 
     async def admit(self, tx: Write, transfer: RequestId, manifest: Manifest, *, origin: PeerId) -> Admission:
-        """Make the study of ``manifest`` visible as received from ``origin``, all of it or nothing, and close its revision.
+        """Make the manifest's study visible as received from ``origin``, all of it or nothing, and close its revision.
 
         Part of the caller's transaction. Call ``indexed()`` before that begins: the index cannot follow during it.
 
@@ -293,8 +304,5 @@ class ObjectStore:
 
 
 def _result(held: Known, was_held: bool) -> PutResult:  # noqa: FBT001 - unpacked from intake's answer
-    if held.kind is Kind.ASIDE:
-        outcome = PutOutcome.QUARANTINED
-    else:
-        outcome = PutOutcome.SAME if was_held else PutOutcome.STORED
-    return PutResult(outcome, held.digest, held.object_id)
+    told = PutOutcome.SAME if was_held else PutOutcome.STORED
+    return PutResult(PutOutcome.QUARANTINED if held.kind is Kind.ASIDE else told, held.digest, held.object_id)

@@ -39,6 +39,7 @@ from node.model.ids import (
     TransferSyntaxUID,
 )
 from node.model.instance import Demographics, InstanceHeader
+from node.store.buffers import Buffers
 
 PACK_VERSION = 1
 CODEC_IDENTITY = 0  # the body is the data set itself
@@ -288,12 +289,19 @@ class RecordBuilder:
             key.key, self._data_key, object_id=self.object_id.value, study=key.space, version=key.version
         )
 
-    def whole(self, meta: RecordMeta, dataset: Buffer) -> list[Buffer]:
-        """The record as buffers to write one after another (the data set is not copied before encryption)."""
+    def whole(self, meta: RecordMeta, dataset: Buffer, buffers: Buffers) -> tuple[bytearray, int]:
+        """The record in a buffer of the pool, and its length. Runs in a thread."""
+        body_length = objects.encrypted_size(len(dataset))
+        head = self.head(meta, body_length)
+        length = len(head) + body_length
+        buffer = buffers.take(length)
+        out = memoryview(buffer)
         encryptor = self.body_encryptor()
-        chunks = encryptor.encrypt(dataset)
-        body_length = len(encryptor.header) + sum(map(len, chunks))
-        return [self.head(meta, body_length), encryptor.header, *chunks]
+        body = len(head) + len(encryptor.header)
+        out[: len(head)] = head
+        out[len(head) : body] = encryptor.header
+        encryptor.encrypt_into(dataset, out[body:length])
+        return buffer, length
 
     def body_encryptor(self) -> objects.Encryptor:
         """For the body, its header first."""
@@ -324,7 +332,7 @@ class RecordBuilder:
 
 
 def open_meta(header: RecordHeader, data_key: bytes, encrypted: Buffer) -> RecordMeta:
-    """The meta data of a record. Raises one of ``errors.crypto_keys``, or ObjectDamaged, if it is not what was written."""
+    """The meta data of a record. Raises an IntegrityError if it is not what was written."""
     plain = objects.decrypt(data_key, encrypted, header.context(b"meta"))
     (length,) = _META_LENGTH.unpack_from(plain)
     try:

@@ -1,8 +1,8 @@
 """Pack files: appended to by a thread of their own, made durable for many records at once.
 
 Whoever appends does not wait for its turn: it leaves its record in the pack's queue. A thread takes everything that has
-gathered, writes it, calls fdatasync once, and reports; meanwhile the next records gather. So a lone sender pays one
-fdatasync an instance and thirty-two senders share one.
+gathered and writes it; then one fdatasync covers everything written so far, while the next batch is being written. So a
+lone sender pays one fdatasync an instance, and thirty-two senders share a few.
 
 What fails is never half there. No space: the file is cut back to its durable length and all records of the batch are
 refused; the pack goes on. Any other error, and every error of fdatasync: the pack is *dead*. Nothing more is written to
@@ -94,11 +94,12 @@ def convert(exc: OSError) -> LeveretError:
 Done = Callable[[int | LeveretError], None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Job:
     buffers: Sequence[Buffer]
     length: int
     done: Done
+    offset: int = 0  # known when it is written
 
 
 class Pack:
@@ -117,10 +118,13 @@ class Pack:
         self._executor = executor
         self._reserve = reserve
         self._loop = asyncio.get_running_loop()
-        self._lock = threading.Lock()
-        self._queue: list[_Job] = []
+        self._lock = threading.Lock()  # for the five fields below
+        self._queue: list[_Job] = []  # to be written
         self._queued_bytes = 0
-        self._draining = False
+        self._written: list[_Job] = []  # to be synced
+        self._writing = False  # a thread is in _write_loop
+        self._syncing = False  # a thread is in _sync_loop
+        self._end = 0  # bytes written
         self._idle = asyncio.Event()
         self._idle.set()
         self._fd = -1
@@ -129,11 +133,11 @@ class Pack:
     @property
     def full(self) -> bool:
         """Whether the next record should go into another pack."""
-        return self.dead or self.size + self._queued_bytes >= PACK_BYTES
+        return self.dead or self._end + self._queued_bytes >= PACK_BYTES
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is queued or being written."""
+        """Whether nothing is queued, being written or being synced."""
         return self._idle.is_set()
 
     def append(self, record: Sequence[Buffer], done: Done) -> None:
@@ -145,10 +149,10 @@ class Pack:
         with self._lock:
             self._queue.append(job)
             self._queued_bytes += job.length
-            start, self._draining = not self._draining, True
+            start, self._writing = not self._writing, True
         self._idle.clear()
         if start:
-            self._executor.submit(self._drain)
+            self._executor.submit(self._write_loop)
 
     def retire(self, sealed: Callable[[], None]) -> None:
         """Nothing will be appended any more: once all that is queued is settled, close the file and call ``sealed``."""
@@ -157,23 +161,110 @@ class Pack:
             self._seal()
 
     async def settled(self) -> None:
-        """Wait until nothing is queued or being written."""
+        """Wait until nothing is queued, being written or being synced."""
         await self._idle.wait()
 
-    def _drain(self) -> None:
-        while True:
+    # In threads
+
+    def _write_loop(self) -> None:
+        more = True
+        while more:
             with self._lock:
                 batch, self._queue = self._queue, []
                 self._queued_bytes = 0
+            self._write(batch)
+            with self._lock:
+                more = bool(self._queue)
+                self._writing = more
+                sync = bool(self._written) and not self._syncing
+                self._syncing |= sync
+            if sync and more:  # the next batch is written while this one is synced
+                self._executor.submit(self._sync_loop)
+            elif sync:
+                self._sync_loop()
+        self._loop.call_soon_threadsafe(self._settle)
+
+    def _write(self, batch: list[_Job]) -> None:
+        try:
+            self._write_at_end(batch)
+        except OSError as exc:
+            self._undo(exc)
+            self._report(batch, convert(exc))
+        except LeveretError as exc:
+            self._report(batch, exc)
+
+    def _write_at_end(self, batch: list[_Job]) -> None:
+        if self.dead:
+            raise StorageFailed("the pack was given up")
+        if self._fd < 0:
+            self._fd = create_file(self._path)
+        buffers = [buffer for job in batch for buffer in job.buffers]
+        if not self._end:
+            buffers.insert(0, pack_header(self.name, self.space))
+        start = self._end or PACK_HEADER_BYTES
+        end = start + sum(job.length for job in batch)
+        if self._disk.free(self._fd) - (end - self._end) < self._reserve:
+            raise DiskFull("the reserve would be touched")
+        self._disk.write(self._fd, buffers, self._end)
+        with self._lock:
+            for job in batch:
+                job.offset, start = start, start + job.length
+            self._written.extend(batch)
+            self._end = end
+
+    def _undo(self, exc: OSError) -> None:
+        if self._fd < 0:  # the file could not be made: the next record tries again
+            return
+        if exc.errno not in _NO_SPACE:
+            self._give_up()
+            return
+        try:
+            self._disk.truncate(self._fd, self._end)
+        except OSError:
+            self.dead = True
+
+    def _sync_loop(self) -> None:
+        while True:
+            with self._lock:
+                batch, self._written = self._written, []
                 if not batch:
-                    self._draining = False
-                    self._loop.call_soon_threadsafe(self._settle)
-                    return
-            outcome = self._commit(batch)
-            self._loop.call_soon_threadsafe(_report, batch, outcome)
+                    self._syncing = False
+                    break
+            self._report(batch, self._sync(batch[-1].offset + batch[-1].length))
+        self._loop.call_soon_threadsafe(self._settle)
+
+    def _sync(self, end: int) -> LeveretError | None:
+        if self.dead:
+            return StorageFailed("the pack was given up")
+        try:
+            self._disk.sync(self._fd)
+        except OSError as exc:
+            self._give_up()
+            return convert(exc)
+        self.size = end
+        return None
+
+    def _give_up(self) -> None:
+        self.dead = True
+        with suppress(OSError):  # drops the doubtful pages, so that no later start takes them for durable ones
+            self._disk.truncate(self._fd, self.size)
+
+    def _close(self) -> None:
+        if self._fd < 0:
+            return
+        if self.dead:  # what was written after it died
+            self._give_up()
+        os.close(self._fd)
+        if not self.size:  # nothing in it was ever durable
+            self._path.unlink(missing_ok=True)
+
+    def _report(self, batch: list[_Job], failure: LeveretError | None) -> None:
+        self._loop.call_soon_threadsafe(_call, batch, failure)
+
+    # In the loop
 
     def _settle(self) -> None:
-        if not self._draining:
+        if not self._writing and not self._syncing:
             self._idle.set()
             if self._sealed is not None:
                 self._seal()
@@ -184,57 +275,7 @@ class Pack:
         if sealed is not None:
             sealed()
 
-    def _close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            if not self.size:  # nothing in it was ever durable
-                self._path.unlink(missing_ok=True)
 
-    def _commit(self, batch: list[_Job]) -> int | LeveretError:
-        """Write and sync a batch; returns the first record's offset. Runs in the thread."""
-        if self.dead:
-            return StorageFailed("the pack was given up")
-        try:
-            if self._fd < 0:
-                self._fd = create_file(self._path)
-            start = self.size or PACK_HEADER_BYTES
-            buffers = [buffer for job in batch for buffer in job.buffers]
-            if not self.size:
-                buffers.insert(0, pack_header(self.name, self.space))
-            end = start + sum(job.length for job in batch)
-            if self._disk.free(self._fd) - (end - self.size) < self._reserve:
-                return DiskFull("the reserve would be touched")
-            self._disk.write(self._fd, buffers, self.size)
-        except OSError as exc:
-            self._undo(exc)
-            return convert(exc)
-        try:
-            self._disk.sync(self._fd)
-        except OSError as exc:
-            self._give_up()
-            return convert(exc)
-        self.size = end
-        return start
-
-    def _undo(self, exc: OSError) -> None:
-        if self._fd < 0:  # the file could not be made: the next record tries again
-            return
-        if exc.errno not in _NO_SPACE:
-            self._give_up()
-            return
-        try:
-            self._disk.truncate(self._fd, self.size)
-        except OSError:
-            self.dead = True
-
-    def _give_up(self) -> None:
-        self.dead = True
-        with suppress(OSError):  # drops the doubtful pages, so that no later start takes them for durable ones
-            self._disk.truncate(self._fd, self.size)
-
-
-def _report(batch: list[_Job], outcome: int | LeveretError) -> None:
+def _call(batch: list[_Job], failure: LeveretError | None) -> None:
     for job in batch:
-        job.done(outcome)
-        if isinstance(outcome, int):
-            outcome += job.length
+        job.done(failure if failure is not None else job.offset)

@@ -11,7 +11,6 @@ from typing import TypeVar
 from node.crypto.objects import CHUNK_BYTES, HEADER_BYTES, ChunkRange, Decryptor
 from node.errors.crypto_keys import IntegrityError
 from node.errors.storage import ObjectDamaged
-from node.model.ids import ObjectId
 from node.store.pack_format import RECORD_HEADER_BYTES, RecordHeader, SpaceKey, open_body
 from node.store.packs import pack_path
 from node.store.study_queries import Location
@@ -29,7 +28,7 @@ class ObjectReader:
     """
 
     def __init__(self, location: Location, key: SpaceKey, directory: Path, executor: Executor) -> None:
-        self.object_id: ObjectId = location.object_id
+        self.object_id = location.object_id
         self.size = location.size  # bytes of the data set
         self._path = pack_path(directory, location.pack)
         self._offset = location.offset
@@ -50,7 +49,7 @@ class ObjectReader:
         return await self.read(0, length)
 
     async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """The bytes from ``start`` up to ``end`` (the end of the data set if None) in verified pieces of 256 KiB at most."""
+        """The bytes from ``start`` to ``end`` (that of the data set if None) in verified pieces of 256 KiB at most."""
         offset, end = start, self.size if end is None else min(end, self.size)
         while offset < end:
             length = min(READ_AHEAD_BYTES - offset % CHUNK_BYTES, end - offset)  # no chunk is decrypted twice

@@ -1,9 +1,9 @@
 """After a stop of any kind: bring the index up to what is durable in the packs.
 
 Every unsealed pack is read from where the index left off. A record counts if its meta data and every chunk of its body
-verify; whatever stands behind the last readable record was never acknowledged and is cut off. A record that is whole but
-does not verify stays where it is, void, and is logged: its neighbours are not given up for it. Packs are then sealed, so
-that no file is ever appended to by two runs.
+verify; whatever stands behind the last readable record was never acknowledged and is cut off. A record that is whole
+but does not verify stays where it is, void, and is logged: its neighbours are not given up for it. Packs are then
+sealed, so that no file is ever appended to by two runs.
 """
 
 import asyncio
@@ -46,22 +46,60 @@ class _Tail:
     damaged: int = 0  # records
 
 
-async def replay(directory: Path, db: Database, spaces: Spaces, log: Logger, observer: Observer | None) -> None:
-    """Index what is durable and not indexed; seal every pack; unlink packs of deleted studies."""
-    await unlink_doomed(directory, db)
-    async with db.read() as rx:
-        known = {bytes(row[0]) for row in await rx.fetch_all("SELECT name FROM pack")}
-        unsealed = await rx.fetch_all("SELECT name, space, indexed_bytes FROM pack WHERE sealed = 0")
-    for row in unsealed:
-        await _follow(directory, db, spaces, log, observer, bytes(row[0]), bytes(row[1]), row[2])
-    for name in await asyncio.to_thread(lambda: sorted(set(_names(directory)) - known)):
+class Replay:
+    """One start's look at the packs."""
+
+    def __init__(self, directory: Path, db: Database, spaces: Spaces, log: Logger, observer: Observer | None) -> None:
+        self._directory = directory
+        self._db = db
+        self._spaces = spaces
+        self._log = log
+        self._observer = observer
+
+    async def run(self) -> None:
+        """Index what is durable and not indexed; seal every pack; unlink packs of deleted studies."""
+        await unlink_doomed(self._directory, self._db)
+        async with self._db.read() as rx:
+            known = {bytes(row[0]) for row in await rx.fetch_all("SELECT name FROM pack")}
+            unsealed = await rx.fetch_all("SELECT name, space, indexed_bytes FROM pack WHERE sealed = 0")
+        for row in unsealed:
+            await self._follow(bytes(row[0]), bytes(row[1]), row[2])
+        for name in await asyncio.to_thread(lambda: sorted(set(_names(self._directory)) - known)):
+            space = await self._space_of(name)
+            if space is not None:
+                await self._follow(name, space, PACK_HEADER_BYTES)
+
+    async def _space_of(self, name: bytes) -> bytes | None:
         try:
-            space = await asyncio.to_thread(_space_of, pack_path(directory, name), name)
-        except PackUnreadable as exc:
-            log.error("a file among the packs is not one of this node's", code=exc.code, pack=name.hex())
-            continue
-        if space is not None:
-            await _follow(directory, db, spaces, log, observer, name, space, PACK_HEADER_BYTES)
+            return await asyncio.to_thread(_space_of, pack_path(self._directory, name), name)
+        except PackUnreadable:
+            self._log.warning("a file among the packs is not a pack", code=PackUnreadable.code, pack=name.hex())
+            return None
+
+    async def _follow(self, name: bytes, space: bytes, start: int) -> None:
+        key = await self._spaces.key_of(space)
+        if key is None:  # no key, no study: left alone, in case an older index was put in place by mistake
+            self._log.warning("a pack belongs to no study of this index", pack=name.hex())
+            return
+        try:
+            tail = await asyncio.to_thread(_read_tail, pack_path(self._directory, name), name, key, start)
+        except FileNotFoundError:
+            self._log.warning("a pack is missing", code=ObjectDamaged.code, pack=name.hex())
+            return
+        for first in range(0, len(tail.entries), MAX_BATCH):
+            async with self._db.write() as tx:
+                await self._add(tx, tail.entries[first : first + MAX_BATCH])
+        async with self._db.write() as tx:
+            await tx.execute("UPDATE pack SET sealed = 1, indexed_bytes = ? WHERE name = ?", (tail.end, name))
+        if tail.entries or tail.cut:
+            self._log.info("replayed a pack", pack=name.hex(), count=len(tail.entries), bytes=tail.cut)
+        if tail.damaged:
+            self._log.warning("records do not verify", code=ObjectDamaged.code, pack=name.hex(), count=tail.damaged)
+
+    async def _add(self, tx: Write, entries: Sequence[Entry]) -> None:
+        await index_rows.add(tx, entries)
+        if self._observer is not None:
+            await self._observer(tx, entries)
 
 
 async def unlink_doomed(directory: Path, db: Database) -> None:
@@ -73,37 +111,6 @@ async def unlink_doomed(directory: Path, db: Database) -> None:
     await asyncio.to_thread(_unlink, directory, names)
     async with db.write() as tx:
         await tx.execute_many("DELETE FROM doomed_pack WHERE name = ?", [(name,) for name in names])
-
-
-async def _follow(
-    directory: Path, db: Database, spaces: Spaces, log: Logger, observer: Observer | None, name: bytes, space: bytes,
-    start: int,
-) -> None:  # fmt: skip
-    key = await spaces.key_of(space)
-    if key is None:  # no key, no study: left alone, in case an older index was put in place by mistake
-        log.warning("a pack belongs to no study of this index", pack=name.hex())
-        return
-    path = pack_path(directory, name)
-    try:
-        tail = await asyncio.to_thread(_read_tail, path, name, key, start)
-    except FileNotFoundError:
-        log.error("a pack is missing", pack=name.hex())
-        return
-    for first in range(0, len(tail.entries), MAX_BATCH):
-        async with db.write() as tx:
-            await _add(tx, tail.entries[first : first + MAX_BATCH], observer)
-    async with db.write() as tx:
-        await tx.execute("UPDATE pack SET sealed = 1, indexed_bytes = ? WHERE name = ?", (tail.end, name))
-    if tail.entries or tail.cut or tail.damaged:
-        log.info("replayed a pack", pack=name.hex(), count=len(tail.entries), bytes=tail.cut)
-    if tail.damaged:
-        log.error("records of a pack do not verify", code=ObjectDamaged.code, pack=name.hex(), count=tail.damaged)
-
-
-async def _add(tx: Write, entries: Sequence[Entry], observer: Observer | None) -> None:
-    await index_rows.add(tx, entries)
-    if observer is not None:
-        await observer(tx, entries)
 
 
 def _read_tail(path: Path, name: bytes, key: SpaceKey, start: int) -> _Tail:
@@ -162,7 +169,7 @@ def _names(directory: Path) -> Iterator[bytes]:
 
 
 def _space_of(path: Path, name: bytes) -> bytes | None:
-    """The space of a pack that the index does not know; None (and the file is gone) if nothing in it was ever durable."""
+    """The space of a pack that the index does not know; None, and the file is gone, if nothing was ever durable."""
     with path.open("rb") as file:
         head = file.read(PACK_HEADER_BYTES)
     if len(head) < PACK_HEADER_BYTES or not any(head):  # written and synced with the first record

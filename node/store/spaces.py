@@ -27,11 +27,23 @@ class Space:
         self.key = key
         self.study = study
         self.patient = patient  # whose study it is; None until its first visible instance claims it
-        self.users = 0  # puts under way
         self.unindexed = 0  # records queued or durable that the index does not know yet
-        self.closing = False  # the study is being deleted
+        self.idle = asyncio.Event()  # no put is under way
+        self.idle.set()
+        self._users = 0
         self._settled = patient is not None
         self._claims = 0
+
+    def enter(self) -> None:
+        """A put begins."""
+        self._users += 1
+        self.idle.clear()
+
+    def leave(self) -> None:
+        """A put has ended."""
+        self._users -= 1
+        if not self._users:
+            self.idle.set()
 
     def claim(self, patient: PatientKey) -> bool:
         """Say that an instance of ``patient`` is about to be stored; False if the study is somebody else's."""
@@ -62,26 +74,23 @@ class Spaces:
         self._cached: dict[StudyInstanceUID, Space] = {}
         self._series: dict[SeriesInstanceUID, StudyInstanceUID] = {}
         self._turns: Turns[StudyInstanceUID] = Turns()
-        self._changed = asyncio.Condition()
+        self._closing: set[StudyInstanceUID] = set()  # being deleted
 
     @asynccontextmanager
     async def use(self, study: StudyInstanceUID) -> AsyncIterator[Space]:
         """The space of ``study``, made if there is none; waits while the study is being deleted."""
         space = self._cached.get(study)
-        while space is None or space.closing:
+        while space is None or study in self._closing:
             async with self._turns.turn(study):
                 space = self._cached.get(study)
                 if space is None:
                     space = await self._load_or_make(study)
                     self._cached[study] = space
-        space.users += 1
+        space.enter()
         try:
             yield space
         finally:
-            space.users -= 1
-            if space.closing:
-                async with self._changed:
-                    self._changed.notify_all()
+            space.leave()
             if len(self._cached) > MAX_CACHED:
                 self._forget_idle()
 
@@ -89,22 +98,21 @@ class Spaces:
     async def close_for_good(self, study: StudyInstanceUID) -> AsyncIterator[None]:
         """Keep everybody out of the space of ``study`` and forget it: the block removes the study."""
         async with self._turns.turn(study):
-            space = self._cached.get(study)
-            if space is not None:
-                space.closing = True
-                try:
-                    async with self._changed:
-                        await self._changed.wait_for(lambda: space.users == 0)
-                    yield
-                finally:
-                    self._forget(space)
-            else:
+            self._closing.add(study)
+            try:
+                space = self._cached.get(study)
+                if space is not None:
+                    await space.idle.wait()
                 yield
+                if space is not None:
+                    self._forget(space)
+            finally:
+                self._closing.discard(study)
 
     async def contradiction(
         self, space: Space, patient: PatientKey, series: SeriesInstanceUID
     ) -> QuarantineReason | None:
-        """Why a new instance of ``patient`` in ``series`` cannot be part of this study; if it can, its claim is noted."""
+        """Why an instance of ``patient`` in ``series`` cannot be part of this study; if it can, its claim is noted."""
         if series not in self._series:
             async with self._db.read() as rx:
                 owner = await rx.fetch_value(
@@ -151,7 +159,7 @@ class Spaces:
 
     def _forget_idle(self) -> None:
         for space in list(self._cached.values()):
-            if not space.users and not space.unindexed and not space.closing:
+            if space.idle.is_set() and not space.unindexed:
                 self._forget(space)
 
     def _forget(self, space: Space) -> None:

@@ -1,4 +1,4 @@
-"""Large data sets, straight from a stream into a pack of their own: memory for a megabyte, nothing in clear on the disk.
+"""Large data sets, from a stream into a pack of their own: a megabyte in memory, nothing in clear on the disk.
 
 The record's head is written last, over room left for it: without it the file holds nothing that a start after a crash
 would take for a record.
@@ -33,7 +33,7 @@ class _StreamPack:
     """The file of one stream. Every method but ``__init__`` runs in a thread."""
 
     def __init__(
-        self, directory: Path, space: bytes, builder: RecordBuilder, room: int, disk: Disk, reserve: int
+        self, directory: Path, space: bytes, builder: RecordBuilder, *, room: int, disk: Disk, reserve: int
     ) -> None:
         self.name = os.urandom(NAME_BYTES)
         self.hash = hashlib.sha256()
@@ -99,7 +99,7 @@ async def put_stream(
     builder = RecordBuilder(space.key)
     meta = intake.meta(header, arrival)
     room = builder.head_room(meta)
-    pack = _StreamPack(directory, space.key.space, builder, room, intake.disk, intake.reserve)
+    pack = _StreamPack(directory, space.key.space, builder, room=room, disk=intake.disk, reserve=intake.reserve)
     kept = False
     try:
         await _copy(stream, pack, io)
@@ -145,15 +145,18 @@ def _seal(io: Executor, pack: _StreamPack, head: bytes, done: Done) -> None:
     loop = asyncio.get_running_loop()
 
     def work() -> None:
-        outcome: int | LeveretError = PACK_HEADER_BYTES
-        try:
-            pack.seal(head)
-        except OSError as exc:
-            outcome = convert(exc)
-            pack.discard()
-        loop.call_soon_threadsafe(done, outcome)
+        loop.call_soon_threadsafe(done, _sealed(pack, head))
 
     io.submit(work)
+
+
+def _sealed(pack: _StreamPack, head: bytes) -> int | LeveretError:
+    try:
+        pack.seal(head)
+    except OSError as exc:
+        pack.discard()
+        return convert(exc)
+    return PACK_HEADER_BYTES
 
 
 async def _in_thread(io: Executor, work: Callable[[], _T]) -> _T:

@@ -1,7 +1,7 @@
 """Questions to the index about studies, series and instances: QIDO-RS matching, summaries, where an object lies.
 
-Matching follows PS3.4 C.2.2.2 as PS3.18 8.3.4 uses it: single value, wildcards ``*`` and ``?``, ranges, lists of UIDs. Names
-match without regard to case and accents (PS3.4 C.2.2.2.1 leaves that to the provider).
+Matching follows PS3.4 C.2.2.2 as PS3.18 8.3.4 uses it: single value, wildcards ``*`` and ``?``, ranges, lists of UIDs.
+Names match without regard to case and accents (PS3.4 C.2.2.2.1 leaves that to the provider).
 """
 
 import unicodedata
@@ -202,7 +202,7 @@ class _Where:
 
     def any_of(self, column: str, values: Sequence[str]) -> None:
         if values:
-            self.add(f"{column} IN (SELECT value FROM json_each(?))", _json(values))
+            self.add(f"{column} IN (SELECT value FROM json_each(?))", _json(values))  # noqa: S608 - fixed column names
 
     def text(self, column: str, pattern: str) -> None:
         """Single value or wildcard matching; ``*`` alone is universal matching (PS3.4 C.2.2.2.3)."""
@@ -249,7 +249,8 @@ def _study_where(query: StudyQuery) -> tuple[str, list[object]]:
         where.add("s.date <= ? AND s.date <> ''", query.date_to)
     if query.modalities:
         where.add(
-            "EXISTS (SELECT 1 FROM series m WHERE m.study_id = s.id AND m.modality IN (SELECT value FROM json_each(?)))",
+            "EXISTS (SELECT 1 FROM series m WHERE m.study_id = s.id"
+            " AND m.modality IN (SELECT value FROM json_each(?)))",
             _json(query.modalities),
         )
     if query.own is not None:
@@ -258,8 +259,8 @@ def _study_where(query: StudyQuery) -> tuple[str, list[object]]:
 
 
 _STUDY_COLUMNS = (
-    "s.uid, s.issuer, s.patient_id, s.patient_name, s.birth_date, s.sex, s.date, s.time, s.accession_number, s.study_id,"
-    " s.description, s.referring_physician,"
+    "s.uid, s.issuer, s.patient_id, s.patient_name, s.birth_date, s.sex, s.date, s.time, s.accession_number,"
+    " s.study_id, s.description, s.referring_physician,"
     " (SELECT json_group_array(DISTINCT modality) FROM series WHERE study_id = s.id AND modality <> ''),"
     " (SELECT json_group_array(DISTINCT body_part) FROM series WHERE study_id = s.id AND body_part <> ''),"
     " s.series, s.instances, s.bytes, s.revision, s.revision_open, s.origin, s.has_report"
@@ -290,8 +291,8 @@ def _study_summary(row: Row) -> StudySummary:
 
 
 _INSTANCE_COLUMNS = (
-    "i.sop_class_uid, i.uid, s.uid, e.uid, i.transfer_syntax, s.issuer, s.patient_id, s.patient_name, s.birth_date, s.sex,"
-    " s.date, s.time, s.accession_number, s.study_id, s.description, s.referring_physician,"
+    "i.sop_class_uid, i.uid, s.uid, e.uid, i.transfer_syntax, s.issuer, s.patient_id, s.patient_name, s.birth_date,"
+    " s.sex, s.date, s.time, s.accession_number, s.study_id, s.description, s.referring_physician,"
     " e.date, e.time, e.description, e.number, e.modality, e.body_part,"
     " i.number, i.rows, i.columns, i.frames, i.bits_allocated, s.character_set, s.patient_name_raw,"
     " i.object_id, i.digest, i.size, i.file_meta"

@@ -10,7 +10,7 @@ _K = TypeVar("_K", bound=Hashable)
 
 
 async def to_the_end(future: asyncio.Future[_T]) -> _T:
-    """The result of ``future``; if the caller is cancelled meanwhile, that is raised only once ``future`` has succeeded.
+    """The result of ``future``; a cancellation meanwhile is raised only once ``future`` has succeeded.
 
     For work that goes on in a thread whatever happens to who asked for it.
     """

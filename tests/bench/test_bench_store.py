@@ -37,7 +37,7 @@ async def test_ingest(tmp_path: Path, concurrency: int) -> None:
         assert (await store.totals()).instances == INSTANCES
     megabytes = INSTANCES * INSTANCE_BYTES / 1e6
     print(
-        f"\nstore ingest, {concurrency} at a time: {megabytes / durable:.0f} MB/s, {INSTANCES / durable:.0f} instances/s"
+        f"\nstore ingest, {concurrency} at a time: {megabytes / durable:.0f} MB/s, {INSTANCES / durable:.0f}/s"
         f" durable; indexed after {indexed - durable:.3f} s more; {cpu:.2f} CPU s"
     )
 
@@ -63,7 +63,7 @@ async def test_read_back(tmp_path: Path) -> None:
                 pass
         together = time.perf_counter() - started
     megabytes = INSTANCES * INSTANCE_BYTES / 1e6
-    print(f"\nstore read, one by one: {megabytes / seconds:.0f} MB/s; looked up together: {megabytes / together:.0f} MB/s")
+    print(f"\nstore read: {megabytes / seconds:.0f} MB/s one by one, {megabytes / together:.0f} MB/s together")
 
 
 @pytest.mark.bench

@@ -1,0 +1,36 @@
+"""Memory for records on their way to the disk, used again and again.
+
+Fresh memory costs more than encrypting into it: the kernel maps and clears every page (0.25 ms for 530 KB, with AES-GCM
+at 0.06 ms). So buffers go back to a pool once their record is durable.
+"""
+
+import threading
+
+MAX_KEPT_BYTES = 64 * 1024 * 1024  # memory that stays with an idle store
+_SMALLEST = 1 << 16
+
+
+class Buffers:
+    """A pool of buffers whose sizes are powers of two. May be used from any thread."""
+
+    def __init__(self) -> None:
+        self._free: dict[int, list[bytearray]] = {}
+        self._kept = 0
+        self._lock = threading.Lock()
+
+    def take(self, size: int) -> bytearray:
+        """A buffer of ``size`` bytes at least, with whatever it held before."""
+        rounded = max(_SMALLEST, 1 << (size - 1).bit_length())
+        with self._lock:
+            free = self._free.get(rounded)
+            if free:
+                self._kept -= rounded
+                return free.pop()
+        return bytearray(rounded)
+
+    def give_back(self, buffer: bytearray) -> None:
+        """Let others use ``buffer``; the caller must not touch it any more."""
+        with self._lock:
+            if self._kept + len(buffer) <= MAX_KEPT_BYTES:
+                self._kept += len(buffer)
+                self._free.setdefault(len(buffer), []).append(buffer)

@@ -1,6 +1,7 @@
 """Calling peers: one session each, pinned to that peer's certificate, over whichever of its addresses works."""
 
 import asyncio
+import io
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -51,6 +52,7 @@ class PeerClient:
         self._session = session
         self._directory = directory
         self._worked: Address | None = None  # the address that answered last
+        self._answers: set[ClientResponse] = set()  # being read
 
     @overload
     async def call(
@@ -113,6 +115,7 @@ class PeerClient:
         Leaving before the end closes the connection. ``head_seconds`` is how long the peer may take to begin.
         """
         response = await self._open(method, path, body, head_seconds)
+        self._answers.add(response)
         try:
             if response.headers.get("Content-Encoding", "identity").lower() != "identity":
                 raise PeerProtocolViolation("the answer is encoded")
@@ -129,10 +132,16 @@ class PeerClient:
                 raise PeerNotTrusted from error
             raise
         finally:
+            self._answers.discard(response)
             if response.content.at_eof():
                 response.release()
             else:
                 response.close()
+
+    def interrupt(self) -> None:
+        """Break every answer off that is being read; closing a session alone would leave its readers waiting."""
+        for response in self._answers:
+            response.close()
 
     async def _open(self, method: str, path: str, body: Body, seconds: float) -> ClientResponse:
         if self._directory.state_of(self.peer) is not TrustState.TRUSTED:
@@ -213,6 +222,7 @@ class PeerClients:
         entry = self._clients.pop(peer, None)
         if entry is None:
             return
+        entry[0].interrupt()
         # Closing aborts the TLS connections without ceremony (aiohttp's default from Python 3.11 on).
         task = asyncio.get_running_loop().create_task(entry[1].close())
         self._closing.add(task)
@@ -274,34 +284,39 @@ async def request(
     raise trouble
 
 
-def _encoded(body: Body) -> tuple[Mapping[str, str], bytes | None]:
+def _encoded(body: Body) -> tuple[Mapping[str, str], bytes | io.BytesIO | None]:
     if body is None:
         return {}, None
     if isinstance(body, bytes):
-        return {"Content-Type": OCTETS}, body
+        # aiohttp writes bytes in one go and a file in pieces
+        return {"Content-Type": OCTETS}, body if len(body) <= limits.PIECE_BYTES else io.BytesIO(body)
     return {"Content-Type": JSON}, msgspec.json.encode(body)
 
 
 def _unreachable(error: Exception) -> LeveretError:
     if "CERTIFICATE_VERIFY_FAILED" in _tls_reason(error):
         return PeerUnreachable("another node answers at its address")
-    if "ALERT" in _tls_reason(error):
-        return PeerRefusesUs()
-    return PeerUnreachable("no connection")
+    return PeerRefusesUs() if _is_refusal(error) else PeerUnreachable("no connection")
 
 
 def _broken(error: Exception) -> LeveretError:
     # With TLS 1.3 the server judges the client's certificate after the client believes that the handshake is done, so
     # its refusal arrives as an alert on the first read.
-    return PeerRefusesUs() if "ALERT" in _tls_reason(error) else PeerInterrupted(type(error).__name__)
+    return PeerRefusesUs() if _is_refusal(error) else PeerInterrupted(type(error).__name__)
+
+
+def _is_refusal(error: Exception) -> bool:
+    reason = _tls_reason(error)  # OpenSSL's names for alerts received: TLSV1_ALERT_UNKNOWN_CA, TLSV1_UNRECOGNIZED_NAME
+    return "ALERT" in reason or "UNRECOGNIZED_NAME" in reason
 
 
 def _tls_reason(error: BaseException | None) -> str:
+    """OpenSSL's word for what broke, wherever aiohttp wrapped it up; empty if it was not TLS."""
     while error is not None:
-        found = [error, *error.args, getattr(error, "os_error", None)]
-        for candidate in found:
-            if isinstance(candidate, ssl.SSLError):
-                return (candidate.reason or "").upper().replace(" ", "_")
+        for candidate in (error, getattr(error, "os_error", None), *error.args):
+            reason = getattr(candidate, "reason", None)
+            if isinstance(candidate, ssl.SSLError) and reason:
+                return str(reason).upper().replace(" ", "_")
         error = error.__cause__ or error.__context__
     return ""
 

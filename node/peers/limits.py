@@ -17,6 +17,7 @@ PAIRING_SECONDS = 15.0  # the whole life of a pairing connection
 KEEPALIVE_SECONDS = 20.0  # aiohttp's default is 3630
 CLIENT_KEEPALIVE_SECONDS = 15.0  # less than the server's, so that a client never meets a closing connection
 REQUEST_HEAD_SECONDS = 30.0  # from handshake or last answer to a complete request head; ends header drips
+STOP_SECONDS = 1.0  # for running answers when the node stops (aiohttp waits twice as long)
 LINGER_SECONDS = 2.0  # what is left of a body that no handler wanted
 LINE_BYTES = 4096  # request line
 FIELD_BYTES = 4096  # one header field

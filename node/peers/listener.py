@@ -6,6 +6,7 @@ handshake takes milliseconds and is never the oldest.
 """
 
 import asyncio
+import contextlib
 import errno
 import socket
 import ssl
@@ -13,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, cast
 
 from node.clock import Clock
 from node.errors.setup import PortInUse
@@ -130,7 +132,7 @@ class Listener:
                 await asyncio.get_running_loop().connect_accepted_socket(
                     lambda: self._protocol_factory(entry.address),
                     connection,
-                    ssl=self._context,
+                    ssl=cast("ssl.SSLContext", _Outspoken(self._context, connection)),
                     ssl_handshake_timeout=limits.HANDSHAKE_SECONDS,
                     ssl_shutdown_timeout=limits.SHUTDOWN_SECONDS,
                 )
@@ -162,6 +164,38 @@ class Listener:
             count=self._unlogged + 1,
         )
         self._unlogged = 0
+
+
+class _Outspoken:
+    """The TLS context of one connection, saying what asyncio (Python 3.11) leaves unsaid.
+
+    When a handshake fails, OpenSSL writes an alert that says why, and asyncio throws it away with the connection. A
+    node that is not trusted (yet) could then not tell this from one that is down.
+    """
+
+    def __init__(self, context: ssl.SSLContext, connection: socket.socket) -> None:
+        self._context = context
+        self._connection = connection
+
+    def wrap_bio(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *args: Any, **kwargs: Any) -> ssl.SSLObject:
+        """As ``ssl.SSLContext.wrap_bio``; asyncio calls it once."""
+        tls = self._context.wrap_bio(incoming, outgoing, *args, **kwargs)
+        quiet = tls.do_handshake
+
+        def do_handshake() -> None:
+            try:
+                quiet()
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                raise
+            except ssl.SSLError:
+                with contextlib.suppress(
+                    OSError
+                ):  # two dozen bytes; if they do not fit, they are not worth waiting for
+                    self._connection.send(outgoing.read())
+                raise
+
+        tls.do_handshake = do_handshake  # type: ignore[method-assign]  # of this one object
+        return tls
 
 
 # Failures that cost next to nothing spend no budget: a facility's whole network may share one address.

@@ -89,7 +89,7 @@ class PeerServer:
                 max_headers=limits.FIELDS,
                 read_bufsize=limits.READ_BUFFER,
                 auto_decompress=False,
-                shutdown_timeout=limits.SHUTDOWN_SECONDS,
+                shutdown_timeout=limits.STOP_SECONDS,
             )
             await self._runner.setup()
         except BaseException:

@@ -56,3 +56,17 @@ class NewerDataDirectory(LeveretError):
     code = "newer_data"
     advice = "Install that version or a later one; nothing was changed."
     status = 409
+
+
+class DirectoryUnusable(LeveretError):
+    """The data directory cannot be used."""
+
+    code = "directory_unusable"
+    advice = "Check that it exists, who owns it, and whether the disk is full or read-only."
+
+
+class ComponentFailed(LeveretError):
+    """A part of the daemon ended by a defect, so the daemon stopped."""
+
+    code = "component_failed"
+    advice = "Its log names the part; start it again, and report it if it happens again."

@@ -6,7 +6,6 @@ Patient ID came from this facility's own devices and gets the facility's own iss
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -24,6 +23,7 @@ from node.metrics import Metrics
 from node.model.audit import NODE_ACTOR, AuditEvent, AuditType
 from node.model.ids import PeerId, StudyInstanceUID, TransferSyntaxUID
 from node.model.instance import InstanceHeader
+from node.sharing.budget import Budget
 from node.store import audit
 from node.store.engine import Database
 from node.store.objects import STREAM_FROM_BYTES, ObjectStore, PutOutcome
@@ -78,11 +78,16 @@ class Ingest:
         self._clock = clock
         self._metrics = metrics
         self._log = log
-        self._room = _Room(ROOM_BYTES)
+        self._room = Budget(ROOM_BYTES)
 
-    def room(self, size: int) -> contextlib.AbstractAsyncContextManager[None]:
-        """Wait until a body of ``size`` bytes may be held in memory."""
-        return self._room.taken(size)
+    @contextlib.asynccontextmanager
+    async def room(self, size: int) -> AsyncIterator[None]:
+        """Wait until a body of ``size`` bytes may be held in memory, while the block runs."""
+        taken = await self._room.take(size)
+        try:
+            yield
+        finally:
+            self._room.give_back(taken)
 
     async def take_file(
         self, data: Buffer, *, source: Source, actor: str, only: StudyInstanceUID | None = None
@@ -183,49 +188,3 @@ async def _pieces(dataset: memoryview) -> AsyncIterator[memoryview]:
     """A large data set in pieces, so that the store does not copy it as a whole."""
     for start in range(0, len(dataset), _PIECE_BYTES):
         yield dataset[start : start + _PIECE_BYTES]
-
-
-class _Room:
-    """A number of bytes of which several may have a share, in order of arrival."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._used = 0
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
-
-    @contextlib.asynccontextmanager
-    async def taken(self, size: int) -> AsyncIterator[None]:
-        share = min(size, self._size)
-        await self._take(share)
-        try:
-            yield
-        finally:
-            self._give_back(share)
-
-    async def _take(self, share: int) -> None:
-        if not self._waiting and self._used + share <= self._size:
-            self._used += share
-            return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((share, turn))
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.cancelled():
-                self._give_back(0)  # who waits behind may fit now
-            else:
-                self._give_back(share)
-            raise
-
-    def _give_back(self, share: int) -> None:
-        self._used -= share
-        while self._waiting:
-            wanted, turn = self._waiting[0]
-            if turn.done():
-                self._waiting.popleft()
-            elif self._used + wanted <= self._size:
-                self._waiting.popleft()
-                self._used += wanted
-                turn.set_result(None)
-            else:
-                return

@@ -1,0 +1,81 @@
+"""The node at a glance."""
+
+import hashlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
+
+from node import __version__
+from node.api.rest.access import EVERYBODY
+from node.api.routing import Call, Route
+from node.crypto.identity import Identity
+from node.model.transfer import ENDED, TransferState
+from node.model.trust import TrustState
+from node.peers.presence import Presence
+from node.sharing.inbox import Inbox
+from node.sharing.requests import Requests
+from node.sharing.trust import TrustList
+from node.store.objects import ObjectStore
+
+
+class StatusResource:
+    """``status``."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        identity: Identity,
+        store: ObjectStore,
+        trust: TrustList,
+        presence: Presence,
+        requests: Requests,
+        inbox: Inbox,
+        addresses: Callable[[], Mapping[str, str]],
+        problems: Callable[[], Awaitable[list[str]]],
+    ) -> None:
+        """``addresses`` says where the node really listens, ``problems`` what keeps it from working (error codes)."""
+        self._name = name
+        self._identity = identity
+        self._store = store
+        self._trust = trust
+        self._presence = presence
+        self._requests = requests
+        self._inbox = inbox
+        self._addresses = addresses
+        self._problems = problems
+
+    def routes(self) -> Iterable[Route]:
+        """The route."""
+        return [Route("GET", "/api/v1/status", self.show, EVERYBODY, "What is here, who is there, what moves")]
+
+    async def show(self, _call: Call) -> object:
+        """Everything."""
+        await self._store.indexed()
+        totals = await self._store.totals()
+        trusted = [peer for peer in self._trust.peers() if peer.state is TrustState.TRUSTED]
+        pending = [peer for peer in self._trust.peers() if peer.state is TrustState.PENDING]
+        fingerprint = hashlib.sha256(self._identity.certificate).hexdigest().upper()
+        return {
+            "peer_id": self._identity.peer_id.full,
+            "name": self._name,
+            "version": __version__,
+            "fingerprint": ":".join(fingerprint[i : i + 2] for i in range(0, len(fingerprint), 2)),
+            "studies": totals.studies,
+            "instances": totals.instances,
+            "bytes": totals.size,
+            "quarantined": totals.quarantined,
+            "peers": {
+                "trusted": len(trusted),
+                "connected": sum(self._presence.connected(peer.peer_id) for peer in trusted),
+                "pending": len(pending),
+            },
+            "transfers": await self._moving(),
+            "inbox": len(await self._inbox.page()),
+            "listen": dict(self._addresses()),
+            "problems": await self._problems(),
+        }
+
+    async def _moving(self) -> dict[str, Any]:
+        states = [transfer.state for transfer in await self._requests.transfers()]
+        suspended = states.count(TransferState.SUSPENDED)
+        return {"active": sum(state not in ENDED for state in states) - suspended, "suspended": suspended}

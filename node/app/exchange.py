@@ -1,0 +1,169 @@
+"""The use cases, each with what it needs and nothing more."""
+
+from dataclasses import dataclass
+
+from node.app.background import Background
+from node.app.network import Network
+from node.app.storage import Storage
+from node.clock import Clock
+from node.config import Settings
+from node.crypto.identity import Identity
+from node.log import Logger
+from node.metrics import Metrics
+from node.peers import handlers_feed, handlers_requests
+from node.sharing.announce import Announcer
+from node.sharing.answers import FeedDesk
+from node.sharing.asking import Asking
+from node.sharing.feeds import FeedReader
+from node.sharing.holder import Holder, HolderParts
+from node.sharing.imports import Imports
+from node.sharing.inbound import Inbound, InboundParts
+from node.sharing.inbox import Inbox
+from node.sharing.ingest import Ingest, issuer_of
+from node.sharing.locate import Locator
+from node.sharing.pull import PullParts
+from node.sharing.requests import Requests
+from node.sharing.serve import ObjectServer, ServerParts
+from node.sharing.share_codes import ShareCodes
+from node.sharing.transfer import TransferEngine
+from node.sharing.users import Users
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What all use cases of one node share."""
+
+    settings: Settings
+    identity: Identity
+    storage: Storage
+    network: Network
+    clock: Clock
+    metrics: Metrics
+    log: Logger
+
+    @property
+    def issuer(self) -> str:
+        """This facility's Issuer of Patient ID."""
+        return issuer_of(self.settings.node.issuer, self.identity.peer_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What one node can do."""
+
+    users: Users
+    ingest: Ingest
+    imports: Imports
+    announcer: Announcer
+    reader: FeedReader
+    locator: Locator
+    codes: ShareCodes
+    objects: ObjectServer
+    inbox: Inbox
+    requests: Requests
+    engine: TransferEngine
+
+    def run(self, background: Background) -> None:
+        """Start what runs by itself."""
+        background.start("ingest", self.ingest.run())
+        background.start("announcer", self.announcer.run())
+        background.start("feed-reader", self.reader.run())
+        background.start("object-server", self.objects.run())
+        background.start("transfer-engine", self.engine.run())
+
+
+def build_exchange(basis: Basis) -> Exchange:
+    """Build the use cases and register their peer routes."""
+    ingest = _ingest(basis)
+    announcer, reader, locator = _location(basis)
+    objects, holder, inbox, codes = _holding(basis)
+    engine, requests = _requesting(basis, holder)
+    return Exchange(
+        users=Users(basis.storage.db, basis.clock),
+        ingest=ingest,
+        imports=Imports(ingest),
+        announcer=announcer,
+        reader=reader,
+        locator=locator,
+        codes=codes,
+        objects=objects,
+        inbox=inbox,
+        requests=requests,
+        engine=engine,
+    )
+
+
+def _ingest(basis: Basis) -> Ingest:
+    return Ingest(
+        db=basis.storage.db,
+        store=basis.storage.store,
+        pool=basis.storage.pool,
+        issuer=basis.issuer,
+        settings=basis.settings.store,
+        clock=basis.clock,
+        metrics=basis.metrics,
+        log=basis.log,
+    )
+
+
+def _location(basis: Basis) -> tuple[Announcer, FeedReader, Locator]:
+    db, network, clock, log = basis.storage.db, basis.network, basis.clock, basis.log
+    settings = basis.settings.announce
+    announcer = Announcer(
+        db=db, identity=basis.identity, clients=network.clients, clock=clock, settings=settings, log=log
+    )
+    me = basis.identity.peer_id
+    reader = FeedReader(db=db, me=me, directory=network.trust, clients=network.clients, clock=clock, log=log)
+    network.trust.subscribe(reader)
+    network.server.add_routes(handlers_feed.routes(FeedDesk(db=db, clock=clock, reader=reader)))
+    locator = Locator(
+        db=db,
+        me=me,
+        trust=network.trust,
+        clients=network.clients,
+        reader=reader,
+        clock=clock,
+        settings=settings,
+        log=log,
+    )
+    return announcer, reader, locator
+
+
+def _holding(basis: Basis) -> tuple[ObjectServer, Holder, Inbox, ShareCodes]:
+    db, store, trust = basis.storage.db, basis.storage.store, basis.network.trust
+    objects = ObjectServer(ServerParts(db, store, basis.identity, trust, basis.clock, basis.metrics, basis.log))
+    parts = HolderParts(
+        db=db,
+        store=store,
+        identity=basis.identity,
+        trust=trust,
+        server=objects,
+        clock=basis.clock,
+        settings=basis.settings.consent,
+        metrics=basis.metrics,
+        log=basis.log,
+    )
+    holder = Holder(parts)
+    trust.subscribe(objects)
+    basis.network.server.add_routes(handlers_requests.routes(holder, objects))
+    codes = ShareCodes(db=db, store=store, server=objects, clock=basis.clock)
+    return objects, holder, Inbox(parts), codes
+
+
+def _requesting(basis: Basis, holder: Holder) -> tuple[TransferEngine, Requests]:
+    storage, network = basis.storage, basis.network
+    asking = Asking(identity=basis.identity, trust=network.trust, clients=network.clients, clock=basis.clock)
+    pull = PullParts(storage.store, storage.pool, network.clients, basis.settings.peer.streams)
+    inbound = Inbound(InboundParts(storage.db, basis.identity, asking, pull, basis.clock, basis.metrics))
+    engine = TransferEngine(inbound=inbound, trust=network.trust, clock=basis.clock, log=basis.log)
+    network.trust.subscribe(engine)
+    network.trust.on_seen(engine.peer_seen)
+    requests = Requests(
+        db=storage.db,
+        identity=basis.identity,
+        trust=network.trust,
+        engine=engine,
+        holder=holder,
+        clock=basis.clock,
+    )
+    return engine, requests

@@ -1,0 +1,93 @@
+"""The table of routes of the local API, and the DICOM listener."""
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from node.api.dicomweb.qido import Qido
+from node.api.dicomweb.reads import Reads
+from node.api.dicomweb.stow import Stow
+from node.api.dicomweb.wado import Wado
+from node.api.rest.announcements import AnnouncementsResource
+from node.api.rest.audit import AuditResource
+from node.api.rest.health import Health
+from node.api.rest.inbox import InboxResource
+from node.api.rest.openapi import OpenApi
+from node.api.rest.patients import PatientsResource
+from node.api.rest.peers import PeersResource
+from node.api.rest.requests import RequestsResource
+from node.api.rest.share_codes import ShareCodesResource
+from node.api.rest.status import StatusResource
+from node.api.rest.studies import StudiesResource
+from node.api.rest.transfers import TransfersResource
+from node.api.rest.users import UsersResource
+from node.api.routing import Route
+from node.app.exchange import Basis, Exchange
+from node.dicom.scp import ScpSettings, StorageScp
+from node.model.trust import Address
+
+Problems = Callable[[], Awaitable[list[str]]]
+
+
+def api_routes(
+    basis: Basis, exchange: Exchange, addresses: Callable[[], Mapping[str, str]], problems: Problems
+) -> list[Route]:
+    """Every route of the node."""
+    storage, network, clock = basis.storage, basis.network, basis.clock
+    reads = Reads(storage.audit, clock)
+    openapi = OpenApi()
+    resources = (
+        Health(basis.metrics, problems),
+        openapi,
+        _status(basis, exchange, addresses, problems),
+        UsersResource(exchange.users),
+        PeersResource(trust=network.trust, pairing=network.pairing, presence=network.presence, nearby=network.nearby),
+        AnnouncementsResource(exchange.announcer),
+        PatientsResource(exchange.locator, issuer=basis.issuer, clock=clock),
+        StudiesResource(
+            store=storage.store,
+            ingest=exchange.ingest,
+            imports=exchange.imports,
+            audit=storage.audit,
+            clock=clock,
+        ),
+        ShareCodesResource(exchange.codes, issuer=basis.issuer, clock=clock),
+        RequestsResource(exchange.requests, store=storage.store, trust=network.trust, issuer=basis.issuer),
+        InboxResource(exchange.inbox),
+        TransfersResource(exchange.requests),
+        AuditResource(storage.audit),
+        Qido(storage.store, reads),
+        Wado(storage.store, storage.pool, reads),
+        Stow(exchange.ingest, storage.store),
+    )
+    routes = [route for resource in resources for route in resource.routes()]
+    openapi.describe(routes)
+    return routes
+
+
+def _status(
+    basis: Basis, exchange: Exchange, addresses: Callable[[], Mapping[str, str]], problems: Problems
+) -> StatusResource:
+    return StatusResource(
+        name=basis.settings.node.name,
+        identity=basis.identity,
+        store=basis.storage.store,
+        trust=basis.network.trust,
+        presence=basis.network.presence,
+        requests=exchange.requests,
+        inbox=exchange.inbox,
+        addresses=addresses,
+        problems=problems,
+    )
+
+
+def storage_scp(basis: Basis, exchange: Exchange) -> StorageScp:
+    """The listener for modalities and the PACS."""
+    dicom = basis.settings.dicom
+    listen = Address.parse(dicom.listen, allow_any_port=True)
+    settings = ScpSettings(
+        host=listen.host,
+        port=listen.port,
+        ae_title=dicom.ae_title,
+        allow_ae=dicom.allow_ae,
+        max_associations=dicom.max_associations,
+    )
+    return StorageScp(settings, exchange.ingest, basis.log)

@@ -1,0 +1,126 @@
+"""One node: everything built, started and stopped in order."""
+
+import asyncio
+import os
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Self
+
+from node.api.server import ApiServer
+from node.app.background import Background
+from node.app.exchange import Basis, Exchange, build_exchange
+from node.app.local import api_routes, storage_scp
+from node.app.network import build_network
+from node.app.storage import Storage, open_storage
+from node.clock import Clock, SystemClock
+from node.config import Settings
+from node.crypto.keystore import KeyStore
+from node.dicom.scp import StorageScp
+from node.errors.storage import DiskFull
+from node.log import Logger
+from node.metrics import Metrics
+from node.model.audit import AuditEvent, AuditType
+from node.model.trust import Address
+
+
+class Node:
+    """A running node while its context is open. The caller holds the directory's lock.
+
+    Order: storage, then what speaks to peers, then the use cases, then the listeners (peers, DICOM, local API), then
+    whatever works by itself; stopped in reverse, so that whoever is told "stored" was told the truth.
+    """
+
+    def __init__(
+        self, directory: Path, settings: Settings, keys: KeyStore, *, log: Logger, clock: Clock | None = None
+    ) -> None:
+        self._directory = directory
+        self._settings = settings
+        self._keys = keys
+        self._log = log
+        self._clock = clock or SystemClock()
+        self._stack = AsyncExitStack()
+        self._background: Background | None = None
+        self._listeners: dict[str, str] = {}
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Where the node really listens: ``peer``, ``api`` and ``dicom`` to ``host:port``."""
+        return dict(self._listeners)
+
+    @property
+    def failed(self) -> asyncio.Future[None]:
+        """Done, with the error, when a part of the node has ended that never should; only while it runs."""
+        assert self._background is not None, "the node has not started"
+        return self._background.failed
+
+    async def __aenter__(self) -> Self:
+        """Start.
+
+        Raises:
+            PortInUse, ApiNeedsTls, InvalidAddress, IndexUnreadable, NewerDataDirectory and others: why it cannot.
+        """
+        async with AsyncExitStack() as stack:
+            await self._start(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """Stop."""
+        await self._stack.aclose()
+
+    async def _start(self, stack: AsyncExitStack) -> None:
+        settings, identity, clock, log = self._settings, self._keys.identity, self._clock, self._log
+        metrics = Metrics()
+        storage = await open_storage(
+            stack, self._directory, keys=self._keys, settings=settings.store, clock=clock, log=log
+        )
+        await self._keep_log(stack, storage)
+        network = await build_network(
+            stack, settings=settings, identity=identity, db=storage.db, clock=clock, metrics=metrics, log=log
+        )
+        basis = Basis(settings, identity, storage, network, clock, metrics, log)
+        exchange = build_exchange(basis)
+        await network.listen(stack, settings=settings, identity=identity, clock=clock, log=log)
+        scp = await stack.enter_async_context(storage_scp(basis, exchange))
+        background = self._background = await stack.enter_async_context(Background(log))
+        api = await stack.enter_async_context(self._api(basis, exchange))
+        self._listeners = {
+            "peer": str(network.server.address),
+            "api": str(api.address),
+            "dicom": _scp_address(scp),
+        }
+        exchange.run(background)
+        background.start("trust", network.trust.run())
+        background.start("pairing", network.pairing.run())
+        background.start("presence", network.presence.run())
+
+    async def _keep_log(self, stack: AsyncExitStack, storage: Storage) -> None:
+        """Sign the audit log's heads from before the first event until after the last."""
+        keeper = await stack.enter_async_context(Background(self._log))
+        keeper.start("audit", storage.audit.run())
+        await storage.audit.record(AuditEvent(AuditType.NODE_STARTED, self._clock.now()))
+
+        async def record_stop() -> None:
+            await storage.audit.record(AuditEvent(AuditType.NODE_STOPPED, self._clock.now()))
+
+        stack.push_async_callback(record_stop)
+
+    def _api(self, basis: Basis, exchange: Exchange) -> ApiServer:
+        return ApiServer(
+            api_routes(basis, exchange, lambda: self._listeners, self._problems),
+            listen=Address.parse(self._settings.api.listen, allow_any_port=True),
+            directory=self._directory,
+            users=exchange.users,
+            clock=basis.clock,
+            metrics=basis.metrics,
+            log=basis.log,
+        )
+
+    async def _problems(self) -> list[str]:
+        """Error codes of what keeps the node from taking images."""
+        disk = await asyncio.to_thread(os.statvfs, self._directory)
+        return [DiskFull.code] if disk.f_bavail * disk.f_frsize < self._settings.store.reserve else []
+
+
+def _scp_address(scp: StorageScp) -> str:
+    return str(Address(*scp.address))

@@ -1,0 +1,31 @@
+"""What works on a node that is not running."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from node.api.rest.audit import shown_proof
+from node.app.keys import open_keys
+from node.app.lock import exclusive
+from node.app.storage import INDEX_NAME
+from node.config import load
+from node.crypto.keystore import KeyStore
+from node.sharing.audit import AuditProof, prove
+from node.store.engine import Database
+
+
+def verify_audit(directory: Path) -> dict[str, Any]:
+    """Prove the audit log of the node in ``directory``; as ``POST /api/v1/audit/verification`` answers.
+
+    Raises:
+        NotInitialised, AlreadyRunning and others: why the store cannot be opened.
+    """
+    settings = load(directory)
+    with exclusive(directory):
+        keys = open_keys(directory, settings.node)
+        return shown_proof(asyncio.run(_prove(directory, keys)))
+
+
+async def _prove(directory: Path, keys: KeyStore) -> AuditProof:
+    async with await Database.open(directory / INDEX_NAME, keys.index_key()) as db, db.read() as rx:
+        return await prove(rx, keys.identity)

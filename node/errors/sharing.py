@@ -198,10 +198,10 @@ class ManifestRefused(LeveretError):
     status = 502
 
 
-class InstanceMismatch(LeveretError):
+class ReleaseMismatch(LeveretError):
     """A received instance is not the one that was released."""
 
-    code = "instance_mismatch"
+    code = "release_mismatch"
     advice = "Nothing of this transfer was admitted; tell the other facility's operator."
     status = 502
 

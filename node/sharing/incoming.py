@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from node.dicom.pool import ParserPool
 from node.errors.peers import RemoteRefusal
-from node.errors.sharing import FrameError, InstanceConflict, InstanceMismatch, StreamCut
+from node.errors.sharing import FrameError, InstanceConflict, ReleaseMismatch, StreamCut
 from node.errors.storage import DigestMismatch
 from node.model.instance import InstanceHeader, ManifestEntry
 from node.model.release import ReleasedStudy, ReleaseManifest
@@ -73,7 +73,7 @@ class Stager:
         try:
             result = await self._put(header, entry, data)
         except DigestMismatch as exc:
-            raise InstanceMismatch from exc
+            raise ReleaseMismatch from exc
         if result.outcome is PutOutcome.QUARANTINED:
             raise InstanceConflict
         self._count.instances += 1
@@ -96,7 +96,7 @@ def checked(header: InstanceHeader, study: ReleasedStudy, entry: ManifestEntry) 
     """The header of a received instance under its origin's patient, if it is the instance that the manifest promises.
 
     Raises:
-        InstanceMismatch: another instance, series, study, class, patient or issuer.
+        ReleaseMismatch: another instance, series, study, class, patient or issuer.
     """
     said = (
         header.sop_instance_uid,
@@ -115,7 +115,7 @@ def checked(header: InstanceHeader, study: ReleasedStudy, entry: ManifestEntry) 
         study.patient.issuer,
     )
     if said != promised:
-        raise InstanceMismatch
+        raise ReleaseMismatch
     return replace(header, patient=study.patient)
 
 
@@ -209,7 +209,7 @@ class _Beginning:
 
     async def read(self, offset: int, length: int) -> bytes:
         if min(offset + length, self._size) > len(self._data):
-            raise InstanceMismatch("a header of that length")
+            raise ReleaseMismatch("a header of that length")
         return bytes(memoryview(self._data)[offset : offset + length])
 
 

@@ -49,7 +49,7 @@ class Pull:
 
         Raises:
             A Retryable error: the network, the peer or the disk; try again later.
-            RemoteRefusal: the holder does not go on. InstanceMismatch, FrameError: it sends what it did not promise.
+            RemoteRefusal: the holder does not go on. ReleaseMismatch, FrameError: it sends what it did not promise.
         """
         series = [entry.series_instance_uid for _, entry in self._manifest.instances]
         self._queue = deque(travel_order(series, missing))

@@ -1,0 +1,174 @@
+"""A node as far as sharing goes: real index, packs, parsers, TLS and sockets; studies are put in directly."""
+
+import asyncio
+import contextlib
+import io
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from support.ct import CtStudy, dataset_of
+
+from node.clock import SystemClock
+from node.config import ConsentSettings
+from node.crypto.identity import Identity
+from node.crypto.keystore import KeyStore
+from node.crypto.tls import ServerTls
+from node.dicom.pool import ParserPool
+from node.log import make_logger
+from node.metrics import Metrics
+from node.model.audit import AuditEvent, AuditType
+from node.model.ids import PatientKey, PeerId, SOPInstanceUID, StudyInstanceUID, TransferSyntaxUID
+from node.model.trust import Address, TrustEvent
+from node.peers.client import PeerClients
+from node.peers.handlers_requests import routes
+from node.peers.server import PeerServer
+from node.sharing.asking import Asking
+from node.sharing.holder import Holder, HolderParts
+from node.sharing.inbound import Inbound, InboundParts
+from node.sharing.inbox import Inbox
+from node.sharing.pull import PullParts
+from node.sharing.requests import RequestOrder, Requests
+from node.sharing.serve import ObjectServer, ServerParts
+from node.sharing.share_codes import ShareCodes
+from node.sharing.transfer import TransferEngine
+from node.sharing.trust import TrustList
+from node.store import audit
+from node.store.engine import Database
+from node.store.objects import ObjectStore
+
+EXPLICIT_LITTLE = TransferSyntaxUID("1.2.840.10008.1.2.1")
+ACTOR = "user:clin"
+
+
+class MovedClock(SystemClock):
+    """The machine's clocks, moved by ``offset`` seconds."""
+
+    offset = 0
+
+    def now(self) -> int:
+        return super().now() + self.offset
+
+
+class SharingNode:
+    """Everything wired as the composition root does it."""
+
+    def __init__(
+        self, name: str, db: Database, store: ObjectStore, parsers: ParserPool, identity: Identity, **options: Any
+    ) -> None:
+        self.name, self.db, self.store, self.parsers, self.identity = name, db, store, parsers, identity
+        self.issuer = f"ISSUER-{name}"
+        self.clock, self.metrics, self.logged = MovedClock(), Metrics(), io.StringIO()
+        log = make_logger(self.logged)
+        tls = ServerTls(identity)
+        self.trust = TrustList(db=db, identity=identity, tls=tls, clock=self.clock, log=log)
+        self.clients = PeerClients(identity=identity, directory=self.trust, log=log)
+        self.server = PeerServer(
+            listen=Address("127.0.0.1", options.get("port", 0)),
+            tls=tls,
+            directory=self.trust,
+            clock=self.clock,
+            log=log,
+            metrics=self.metrics,
+        )
+        parts = ServerParts(db, store, identity, self.trust, self.clock, self.metrics, log)
+        self.objects = ObjectServer(parts)
+        settings = options.get("consent", ConsentSettings())
+        holder_parts = HolderParts(
+            db, store, identity, self.trust, self.objects, self.clock, settings, self.metrics, log
+        )
+        self.holder = Holder(holder_parts)
+        self.inbox = Inbox(holder_parts)
+        self.share_codes = ShareCodes(db=db, store=store, server=self.objects, clock=self.clock)
+        self.asking = Asking(identity=identity, trust=self.trust, clients=self.clients, clock=self.clock)
+        pull = PullParts(store, parsers, self.clients, options.get("streams", 3))
+        self.inbound = Inbound(InboundParts(db, identity, self.asking, pull, self.clock, self.metrics))
+        self.engine = TransferEngine(inbound=self.inbound, trust=self.trust, clock=self.clock, log=log)
+        self.requests = Requests(
+            db=db, identity=identity, trust=self.trust, engine=self.engine, holder=self.holder, clock=self.clock
+        )
+        self.server.add_routes(routes(self.holder, self.objects))
+        for listener in (self.server, self.clients, self.objects, self.engine):
+            self.trust.subscribe(listener)
+        self.trust.on_seen(self.engine.peer_seen)
+
+    @property
+    def peer_id(self) -> PeerId:
+        return self.identity.peer_id
+
+    def patient(self, study: CtStudy) -> PatientKey:
+        return PatientKey(self.issuer, study.patient_id)
+
+    async def hold(self, *studies: CtStudy) -> dict[str, bytes]:
+        """Take studies in as this facility's own; the data sets by SOP Instance UID."""
+        held: dict[str, bytes] = {}
+        for study in studies:
+            async with asyncio.TaskGroup() as group:
+                for file in study.files():
+                    data = dataset_of(file)
+                    header = await self.parsers.parse_header(data, EXPLICIT_LITTLE)
+                    header = replace(header, patient=PatientKey(self.issuer, header.patient.patient_id))
+                    held[header.sop_instance_uid] = data
+                    group.create_task(self.store.put(header, data, source="import"))
+        await self.store.indexed()
+        return held
+
+    async def bytes_of(self, uids: Iterable[str]) -> dict[str, bytes]:
+        """What is visible here of these instances."""
+        readers = await self.store.readers([SOPInstanceUID(uid) for uid in uids])
+        return {uid: await reader.read() for uid, reader in readers.items()}
+
+    async def code_for(self, study: CtStudy, **options: Any) -> str:
+        """A share code for the study's patient."""
+        made = await self.share_codes.create(self.patient(study), by=ACTOR, **options)
+        return made.code.text
+
+    def order(self, holder: "SharingNode", study: CtStudy, code: str, **changes: Any) -> RequestOrder:
+        order = RequestOrder(holder.peer_id, (StudyInstanceUID(study.study_uid),), code, "dr.who", "clinician")
+        return replace(order, **changes)
+
+    async def events(self, kind: AuditType) -> list[AuditEvent]:
+        """The events of one type, oldest first."""
+        async with self.db.read() as rx:
+            rows = await audit.page(rx, before=None, limit=1000, types=(kind,))
+        return [row.event for row in reversed(rows)]
+
+
+@contextlib.asynccontextmanager
+async def sharing_node(
+    name: str, directory: Path, *, identity: Identity | None = None, engine: bool = True, **options: Any
+) -> AsyncIterator[SharingNode]:
+    """A running node whose data lie in ``directory/name``; entered again with its identity, it is the same node."""
+    own = identity or Identity.generate()
+    folder = directory / name
+    folder.mkdir(exist_ok=True)
+    keys = KeyStore(own, bytes(range(32)), 1, bytes(range(32, 64)))
+    log = make_logger(io.StringIO())
+    async with (
+        await Database.open(folder / "index.db", keys.index_key()) as db,
+        await ObjectStore.open(folder, db, keys, SystemClock(), log, reserve_bytes=0) as store,
+        ParserPool(1) as parsers,
+    ):
+        node = SharingNode(name, db, store, parsers, own, **options)
+        await node.trust.load()
+        async with node.clients, node.server:
+            await node.trust.publish(name, [node.server.address])
+            work = [asyncio.ensure_future(node.objects.run())]
+            if engine:
+                work.append(asyncio.ensure_future(node.engine.run()))
+            try:
+                yield node
+            finally:
+                for task in work:
+                    task.cancel()
+                ended = await asyncio.gather(*work, return_exceptions=True)
+                failed = [e for e in ended if isinstance(e, Exception)]
+                assert not failed, failed
+
+
+async def befriend(one: SharingNode, other: SharingNode) -> None:
+    """Both trust each other."""
+    for here, there in ((one, other), (other, one)):
+        async with here.db.write() as tx:
+            await here.trust.enter(tx, there.trust.own_card(), TrustEvent.IMPORT, "phrase", "node")

@@ -26,7 +26,7 @@ from node.sharing.asking import Asking, HeldRelease
 from node.sharing.incoming import Count
 from node.sharing.pull import Pull, PullParts
 from node.sharing.receipts import sign_receipt
-from node.store import audit, requests, transfers
+from node.store import audit, followed, requests, transfers
 from node.store.engine import Database, Read, Write
 from node.store.requests import SentRequest
 from node.store.study_queries import digests
@@ -105,10 +105,13 @@ class Inbound:
 
     async def fetch_manifest(self, request_id: RequestId) -> None:
         """Fetch and keep what was released."""
-        release = await self._parts.asking.fetch_manifest(await self.row(request_id))
+        row = await self.row(request_id)
+        release = await self._parts.asking.fetch_manifest(row)
+        targets, studies = decode_body(row.body).targets, [s.study_instance_uid for s in release.manifest.studies]
         async with self._db.write() as tx:
             _, transfer = await _rows(tx, request_id)
             await transfers.set_release(tx, release.token, release.digest, release.manifest)
+            await followed.learn_ref(tx, row.peer, targets, studies)
             await self._move(tx, transfer, TransferEvent.RELEASE)
 
     async def pull(self, request_id: RequestId) -> None:

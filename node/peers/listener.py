@@ -73,7 +73,9 @@ class Listener:
         host, port = self._wanted.host, self._wanted.port
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
-            self._socket = socket.create_server((host, port), family=family, backlog=limits.BACKLOG)
+            self._socket = socket.create_server(
+                (host, port), family=family, backlog=limits.BACKLOG, dualstack_ipv6=host == "::"
+            )
         except OSError as exc:
             raise PortInUse(str(self._wanted)) from exc
         self._socket.setblocking(False)
@@ -143,6 +145,10 @@ class Listener:
         except asyncio.CancelledError:
             connection.close()
             raise
+        except Exception as exc:  # noqa: BLE001 - one odd connection must not end the accept loop for all
+            self._log.error("handshake crashed", component="peers", error=type(exc).__name__)
+            self._failed(entry.address, "crashed", spend=True)
+            connection.close()
         else:
             self._metrics.handshakes.labels(outcome="ok").inc()
         finally:

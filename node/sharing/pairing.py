@@ -30,6 +30,7 @@ from node.model.audit import NODE_ACTOR, AuditEvent, AuditType, Outcome
 from node.model.ids import PeerId
 from node.model.trust import Invitation, Peer, TrustEvent, TrustState, next_state
 from node.peers.client import PeerClients
+from node.peers.connections import Budget
 from node.sharing.cards import peer_of_card, read_card
 from node.sharing.invitations import ID_BYTES, ReadInvitation, read_invitation, write_invitation
 from node.sharing.trust import TrustList
@@ -41,6 +42,7 @@ DEFAULT_SECONDS = 7 * 24 * 3600
 MAX_SECONDS = 30 * 24 * 3600
 MAX_AUTO_CONFIRM_SECONDS = 3600  # an invitation that lets somebody in without a second look must not lie around
 _REMEMBER_SECONDS = 24 * 3600  # after expiry, so that an operator still sees what became of it
+_REFUSALS_BURST, _REFUSALS_PER_SECOND = 20.0, 1 / 60  # audit events about strangers, who must not fill the disk
 _LONGEST_SLEEP = 60.0  # wall clocks jump; so expiry is looked at once a minute at least
 
 
@@ -98,6 +100,7 @@ class Pairing:
         self._log = log
         self._name = name
         self._wake = asyncio.Event()
+        self._recorded = Budget(clock, burst=_REFUSALS_BURST, per_second=_REFUSALS_PER_SECOND)
 
     async def run(self) -> None:
         """Keep the pairing context open exactly while an invitation is, until cancelled."""
@@ -267,6 +270,8 @@ class Pairing:
         return min([_LONGEST_SLEEP, *(float(at - now) for at in still_open)])
 
     async def _record_refusal(self, joiner: PeerId | None, error: LeveretError) -> None:
+        if not self._recorded.spend(""):
+            return
         event = AuditEvent(
             type=AuditType.PAIRING_REFUSED,
             at=self._clock.now(),

@@ -28,21 +28,18 @@ class NeedKind(StrEnum):
     AFTER_FRAGMENTS = "after fragments"
 
 
-class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
-    """One message."""
-
-
-class Task(_Message):
+class Task(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
     """Parse a data set of ``size`` bytes that begins with ``head``; ``argument`` is a URI or a path."""
 
     kind: TaskKind
     syntax: str
     size: int
     head: bytes
+    is_whole: bool  # all of it can be had and is to be checked
     argument: str
 
 
-class Supply(_Message):
+class Supply(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
     """What was needed: bytes, or an offset; neither: it cannot be had."""
 
     data: bytes = b""
@@ -50,11 +47,11 @@ class Supply(_Message):
     abandon: bool = False  # the daemon has given up on this task
 
 
-class Ready(_Message, tag="ready"):
+class Ready(msgspec.Struct, tag="ready", frozen=True, forbid_unknown_fields=True, array_like=True):
     """The worker has its limits in place."""
 
 
-class Need(_Message, tag="need"):
+class Need(msgspec.Struct, tag="need", frozen=True, forbid_unknown_fields=True, array_like=True):
     """The present task needs more of its data set."""
 
     kind: NeedKind
@@ -62,13 +59,13 @@ class Need(_Message, tag="need"):
     length: int
 
 
-class Done(_Message, tag="done"):
+class Done(msgspec.Struct, tag="done", frozen=True, forbid_unknown_fields=True, array_like=True):
     """The present task's result, encoded as its kind says."""
 
     result: bytes
 
 
-class Refused(_Message, tag="refused"):
+class Refused(msgspec.Struct, tag="refused", frozen=True, forbid_unknown_fields=True, array_like=True):
     """The present task's data set is refused with an error code of ``node.errors.dicom``."""
 
     code: str

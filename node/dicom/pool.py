@@ -115,7 +115,9 @@ class ParserPool:
         await asyncio.wait(self._tasks)
 
     async def parse_header(self, dataset: Buffer | ByteSource, transfer_syntax: TransferSyntaxUID) -> InstanceHeader:
-        """What the index needs of a data set (all of it, without group 0002); its structure is checked to the end.
+        """What the index needs of a data set (without group 0002).
+
+        The structure of one in memory is checked to its end; of another one, no more is read than is needed.
 
         Raises:
             DicomRefused: a subclass says why; see ``node.errors.dicom``.
@@ -154,9 +156,8 @@ class ParserPool:
         head = await source.read(0, min(WINDOW, source.size))
         if not self._open:
             raise ParserStopped
-        job = _Job(
-            Task(kind, str(syntax), source.size, head, argument), source, asyncio.get_running_loop().create_future()
-        )
+        task = Task(kind, str(syntax), source.size, head, isinstance(source, _Memory), argument)
+        job = _Job(task, source, asyncio.get_running_loop().create_future())
         self._queue.append(job)
         self._wake.release()
         return await job.done

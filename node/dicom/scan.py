@@ -6,14 +6,14 @@ An order of magnitude faster than building a data set; what is not plainly in it
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import msgspec
 
 from node.dicom.charset import character_sets, decode, decode_text
 from node.dicom.inflate import InflatedSource
-from node.dicom.structure import PIXEL_DATA, Cursor, Encoding, Source, walk
+from node.dicom.structure import PIXEL_DATA, Cursor, Encoding, Source, Unusual, walk
 from node.errors.dicom import InvalidHeader
 from node.errors.identifiers import InvalidUid
 from node.model.ids import (
@@ -47,6 +47,7 @@ WANTED = frozenset({
     REFERRING, STUDY_DESCRIPTION, SERIES_DESCRIPTION, PATIENT_NAME, PATIENT_ID, ISSUER, BIRTH_DATE, SEX, BODY_PART,
     STUDY_UID, SERIES_UID, STUDY_ID, SERIES_NUMBER, INSTANCE_NUMBER, FRAMES, ROWS, COLUMNS, BITS_ALLOCATED,
 })  # fmt: skip
+_REQUIRED = frozenset({SOP_CLASS, SOP_INSTANCE, STUDY_UID, SERIES_UID})
 
 _DATE = re.compile(r"([0-9]{4})[.-]?([0-9]{2})[.-]?([0-9]{2})", re.ASCII)  # dots: ACR-NEMA; dashes: a common mistake
 _TIME = re.compile(r"([0-9]{2}):?([0-9]{2})?:?([0-9]{2})?(\.[0-9]{1,6})?", re.ASCII)
@@ -95,14 +96,26 @@ class RawHeader:
     big_endian: bool
 
 
-def scan(source: Source, syntax: str) -> HeaderFacts:
-    """Pick the facts out of a data set and check its structure to the end.
+def scan(source: Source, syntax: str, *, to_end: bool = True) -> HeaderFacts:
+    """Pick the facts out of a data set. ``to_end``: check its structure to the end; else stop when all is found.
+
+    A data set in the other VR encoding than its transfer syntax says (a frequent mistake) is read as what it is.
 
     Raises:
         Unusual: let pydicom have a look.
         DicomRefused: truncated, beyond a limit, or without what every instance needs.
     """
     encoding = Encoding.of(syntax)
+    try:
+        return _scan(source, encoding, to_end=to_end)
+    except Unusual:
+        facts = _scan(source, replace(encoding, explicit=not encoding.explicit), to_end=to_end)
+        if not (facts.sop_class_uid and facts.sop_instance_uid):
+            raise
+        return facts
+
+
+def _scan(source: Source, encoding: Encoding, *, to_end: bool) -> HeaderFacts:
     cursor = Cursor(InflatedSource(source) if encoding.deflated else source)
     values: dict[int, bytes] = {}
     has_pixels = False
@@ -113,6 +126,9 @@ def scan(source: Source, syntax: str) -> HeaderFacts:
             values[element.tag] = cursor.bytes(element.offset, element.length)
         elif element.tag in PIXEL_DATA:
             has_pixels = True
+        if not to_end and element.tag > BITS_ALLOCATED and values.keys() >= _REQUIRED:
+            has_pixels = has_pixels or ROWS in values
+            break
     return facts_of(RawHeader(values, has_pixels, encoding.big))
 
 

@@ -151,7 +151,7 @@ def walk(cursor: Cursor, encoding: Encoding) -> Iterator[Element]:
             raise Unusual
         yield Element(tag, vr, offset, length, at)
         if source.one_way and tag in PIXEL_DATA:
-            if length == UNDEFINED or not source.reaches(offset + length):
+            if length != UNDEFINED and not source.reaches(offset + length):
                 raise Truncated
             return
         if length != UNDEFINED:

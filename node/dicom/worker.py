@@ -130,7 +130,7 @@ def _answer(task: Task, source: RemoteSource) -> Done | Refused:
 def _work(task: Task, source: RemoteSource) -> bytes:
     if task.kind is TaskKind.HEADER:
         try:
-            facts = scan(source, task.syntax)
+            facts = scan(source, task.syntax, to_end=task.is_whole)
         except Unusual:
             facts = _heads().read_facts(source, task.syntax)
         return msgspec.msgpack.encode(facts)

@@ -1,0 +1,55 @@
+"""What the Storage SCP hands to the node, and how the node's answer becomes a status."""
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Protocol
+
+from node.errors import LeveretError, Retryable
+from node.errors.dicom import DicomRefused, InstanceMismatch
+from node.model.ids import TransferSyntaxUID
+
+
+class Status(IntEnum):
+    """Statuses that this node answers (PS3.4 section B.2.3, PS3.7 annex C)."""
+
+    SUCCESS = 0x0000
+    PROCESSING_FAILURE = 0x0110
+    UNRECOGNIZED_OPERATION = 0x0211
+    OUT_OF_RESOURCES = 0xA700
+    MISMATCH = 0xA900
+    CANNOT_UNDERSTAND = 0xC000
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedInstance:
+    """One C-STORE request: the data set's bytes exactly as received, and what the message says about it."""
+
+    dataset: memoryview = field(repr=False)
+    transfer_syntax: TransferSyntaxUID
+    sop_class_uid: str = field(repr=False)  # Affected SOP Class UID (0000,0002)
+    sop_instance_uid: str = field(repr=False)  # Affected SOP Instance UID (0000,1000)
+    calling_ae: str
+    address: str  # the caller's IP address
+
+
+class StoreSink(Protocol):
+    """Where received instances go."""
+
+    async def store(self, received: ReceivedInstance) -> None:
+        """Keep it; return only when it is durable, because success is told at once.
+
+        Raises:
+            LeveretError: why not. :func:`status_of` says what the sender is told.
+        """
+
+
+def status_of(error: LeveretError) -> Status:
+    """What a sender is told: whether to send again later, or not at all."""
+    match error:
+        case Retryable():
+            return Status.OUT_OF_RESOURCES
+        case InstanceMismatch():
+            return Status.MISMATCH
+        case DicomRefused():
+            return Status.CANNOT_UNDERSTAND
+    return Status.PROCESSING_FAILURE

@@ -17,7 +17,7 @@ from node.store.engine import Database
 
 TOKEN_PREFIX = "lvt_"  # noqa: S105 - lets secret scanners recognise a leaked token
 TOKEN_BYTES = 32
-TOKEN_DAYS = 365
+TOKEN_SECONDS = 365 * 86400
 MIN_PASSWORD = 12  # bytes
 MAX_PASSWORD = 1024  # bytes: argon2id reads all of it
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -75,13 +75,13 @@ class Users:
             await audit.append(tx, _event(AuditType.USER_CHANGED, now, by, name, change="disabled"))
             tx.after_commit(self._forget)
 
-    async def issue_token(self, name: str, *, by: str, days: int = TOKEN_DAYS) -> IssuedToken:
+    async def issue_token(self, name: str, *, by: str, seconds: int = TOKEN_SECONDS) -> IssuedToken:
         """A new bearer token for an active user; older ones stay good. Raises UnknownUser, UserDisabled."""
         if (await self.get(name)).disabled_at is not None:
             raise UserDisabled
         text = TOKEN_PREFIX + secrets.token_urlsafe(TOKEN_BYTES)
         now = self._clock.now()
-        expires_at = now + days * 86400
+        expires_at = now + seconds
         async with self._db.write() as tx:
             await rows.add_token(tx, name, _digest(text), now, expires_at)
             await audit.append(tx, _event(AuditType.TOKEN_ISSUED, now, by, name))
@@ -118,7 +118,7 @@ class Users:
 
 
 def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
 
 
 def _event(kind: AuditType, at: int, by: str, name: str, **detail: str) -> AuditEvent:

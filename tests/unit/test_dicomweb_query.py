@@ -1,0 +1,131 @@
+"""QIDO-RS parameters and Accept headers: understood, ignored and named, or refused."""
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from node.api.dicomweb.accept import accepted, require_json, wanted_instances, wants_multipart_octets
+from node.api.dicomweb.query import MAX_RESULTS, parse_search
+from node.errors.access import InvalidInput, NotAcceptable
+from node.errors.identifiers import InvalidUid
+from node.model.ids import SeriesInstanceUID, StudyInstanceUID
+from node.store.study_queries import StudyQuery
+
+STUDY_LEVEL = ("study",)
+INSTANCE_LEVEL = ("study", "instance")
+
+
+def test_keywords_and_tags_mean_the_same() -> None:
+    by_keyword = parse_search([("PatientName", "Garc*"), ("StudyDate", "20240101-20241231")], STUDY_LEVEL)
+    by_tag = parse_search([("00100010", "Garc*"), ("00080020", "20240101-20241231")], STUDY_LEVEL)
+    assert by_keyword.studies() == by_tag.studies()
+    assert by_keyword.studies() == StudyQuery(patient_name="Garc*", date_from="20240101", date_to="20241231")
+
+
+@pytest.mark.parametrize(
+    ("value", "dates"),
+    [
+        ("20240101", ("20240101", "20240101")),
+        ("20240101-", ("20240101", "")),
+        ("-20240101", ("", "20240101")),
+        ("20240101-20240202", ("20240101", "20240202")),
+    ],
+)
+def test_date_ranges(value: str, dates: tuple[str, str]) -> None:
+    query = parse_search([("StudyDate", value)], STUDY_LEVEL).studies()
+    assert (query.date_from, query.date_to) == dates
+
+
+@pytest.mark.parametrize("value", ["-", "2024", "20240101-2024", "yesterday", "20240101--20240102"])
+def test_dates_that_are_none(value: str) -> None:
+    with pytest.raises(InvalidInput):
+        parse_search([("StudyDate", value)], STUDY_LEVEL)
+
+
+@pytest.mark.parametrize("joint", [",", "\\"])
+def test_uid_lists(joint: str) -> None:
+    query = parse_search([("StudyInstanceUID", f"1.2{joint}1.3")], STUDY_LEVEL).studies()
+    assert query.study_uids == (StudyInstanceUID("1.2"), StudyInstanceUID("1.3"))
+    with pytest.raises(InvalidUid):
+        parse_search([("StudyInstanceUID", "1.2*")], STUDY_LEVEL)
+
+
+def test_empty_values_match_everything() -> None:
+    assert parse_search([("PatientName", ""), ("PatientID", "*")], STUDY_LEVEL).studies() == StudyQuery()
+
+
+def test_what_cannot_be_matched_is_named() -> None:
+    search = parse_search([("StudyTime", "10"), ("Modality", "CT"), ("fuzzymatching", "true")], STUDY_LEVEL)
+    assert search.studies() == StudyQuery()
+    assert len(search.ignored) == 3
+    assert parse_search([("includefield", "all"), ("fuzzymatching", "false")], STUDY_LEVEL).ignored == []
+
+
+def test_instances_by_series() -> None:
+    search = parse_search([("SeriesInstanceUID", "1.5"), ("InstanceNumber", "3")], INSTANCE_LEVEL)
+    query = search.instances(StudyInstanceUID("1.2"))
+    assert query.series_uids == (SeriesInstanceUID("1.5"),)
+    assert query.number == "3"
+    assert query.studies.study_uids == (StudyInstanceUID("1.2"),)
+    path_wins = search.instances(StudyInstanceUID("1.2"), SeriesInstanceUID("1.6"))
+    assert path_wins.series_uids == (SeriesInstanceUID("1.6"),)
+
+
+def test_pages_are_bounded_and_one_more_is_asked_for() -> None:
+    assert parse_search([("limit", "5"), ("offset", "7")], STUDY_LEVEL).studies(page=True).limit == 6
+    assert parse_search([("limit", "999999")], STUDY_LEVEL).limit == MAX_RESULTS
+    for value in ("-1", "x", "", "9" * 30, "٣"):
+        with pytest.raises(InvalidInput):
+            parse_search([("limit", value)], STUDY_LEVEL)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["PatientID", "StudyDate", "0020000D", "limit", "x"]), st.text()), max_size=4)
+)
+def test_anything_is_understood_or_refused(parameters: list[tuple[str, str]]) -> None:
+    with contextlib.suppress(InvalidInput, InvalidUid):
+        parse_search(parameters, INSTANCE_LEVEL).instances()
+
+
+def test_accept_instances() -> None:
+    every = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+    assert wanted_instances(every).multipart
+    wanted_instances(every).check(["1.2.840.10008.1.2.4.90", "1.2.3"])
+    assert wanted_instances("").multipart
+    assert not wanted_instances("application/dicom; transfer-syntax=*").multipart
+    assert wanted_instances("", "application/dicom").multipart is False
+    one = wanted_instances('multipart/related; type="application/dicom"; transfer-syntax=1.2.840.10008.1.2.1')
+    one.check(["1.2.840.10008.1.2.1"])
+    with pytest.raises(NotAcceptable):
+        one.check(["1.2.840.10008.1.2.1", "1.2.840.10008.1.2.4.90"])
+
+
+@pytest.mark.parametrize(
+    "header", ["image/jpeg", 'multipart/related; type="image/jp2"', "application/dicom+json", "application/dicom;q=0"]
+)
+def test_accept_something_else(header: str) -> None:
+    with pytest.raises(NotAcceptable):
+        wanted_instances(header)
+
+
+def test_accept_prefers_what_the_caller_prefers() -> None:
+    assert not wanted_instances('multipart/related;type="application/dicom";q=0.5, application/dicom').multipart
+    assert [kind.name for kind in accepted("a/b;q=0.1, c/d, e/f;q=0")] == ["c/d", "a/b"]
+
+
+def test_accept_json_and_octets() -> None:
+    for header in ("", "*/*", "application/json", "application/dicom+json, multipart/related"):
+        require_json(header)
+    with pytest.raises(NotAcceptable):
+        require_json("application/dicom+xml")
+    assert wants_multipart_octets('multipart/related; type="application/octet-stream"')
+    assert not wants_multipart_octets("*/*")
+    with pytest.raises(NotAcceptable):
+        wants_multipart_octets("image/png")
+
+
+@given(st.text())
+def test_any_accept_header_is_read(header: str) -> None:
+    accepted(header)

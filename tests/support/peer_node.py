@@ -65,8 +65,14 @@ class HandDirectory:
 class PeerNode:
     """Server and clients of one identity."""
 
-    def __init__(self, *, routes: Iterable[web.RouteDef] = (), listen: Address = LOOPBACK) -> None:
-        self.identity = Identity.generate()
+    def __init__(
+        self,
+        *,
+        routes: Iterable[web.RouteDef] = (),
+        listen: Address = LOOPBACK,
+        identity: Identity | None = None,
+    ) -> None:
+        self.identity = identity or Identity.generate()
         self.tls = ServerTls(self.identity)
         self.directory = HandDirectory(self.tls)
         self.metrics = Metrics()
@@ -111,9 +117,9 @@ async def raw_connect(
 
 
 @asynccontextmanager
-async def serving(*nodes: PeerNode) -> AsyncIterator[None]:
-    """All of them listen."""
-    async with asyncio.timeout(60):
+async def serving(*nodes: PeerNode, seconds: float = 60) -> AsyncIterator[None]:
+    """All of them listen, for ``seconds`` at most."""
+    async with asyncio.timeout(seconds):
         for node in nodes:
             await node.server.__aenter__()
         try:

@@ -1,0 +1,100 @@
+"""Framing: whatever the pieces in which the bytes come, the same frames; whatever lies, an error and no memory."""
+
+import itertools
+import struct
+import tracemalloc
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from node.errors.sharing import FrameError
+from node.peers.frames import (
+    CONTROL,
+    END_FRAME,
+    HEAD_BYTES,
+    EndFrame,
+    Frame,
+    FrameReader,
+    PieceFrame,
+    StopFrame,
+    head,
+    stop_frame,
+)
+
+PIECE = 64
+
+
+def read(reader: FrameReader, stream: bytes, cuts: list[int]) -> list[Frame]:
+    frames: list[Frame] = []
+    places = [0, *sorted(c % (len(stream) + 1) for c in cuts), len(stream)]
+    for start, end in itertools.pairwise(places):
+        frames += reader.feed(stream[start:end])
+    return frames
+
+
+@given(st.lists(st.binary(max_size=300), max_size=6), st.lists(st.integers(0, 5000), max_size=12))
+def test_any_cut_gives_the_same_instances(bodies: list[bytes], cuts: list[int]) -> None:
+    stream = b"".join(head(i, len(body)) + body for i, body in enumerate(bodies)) + END_FRAME
+    reader = FrameReader(lambda index: len(bodies[index]) if index < len(bodies) else None, piece_bytes=PIECE)
+    frames = read(reader, stream, cuts)
+    assert isinstance(frames.pop(), EndFrame)
+    assert reader.ended
+    got: dict[int, bytes] = {}
+    for frame in frames:
+        assert isinstance(frame, PieceFrame)
+        assert frame.offset == len(got.get(frame.index, b""))
+        assert len(frame.data) <= PIECE
+        got[frame.index] = got.get(frame.index, b"") + frame.data
+        assert frame.is_last == (len(got[frame.index]) == len(bodies[frame.index]))
+    assert got == dict(enumerate(bodies))
+
+
+@given(st.binary(max_size=200))
+def test_garbage_is_an_error_or_incomplete(data: bytes) -> None:
+    reader = FrameReader(lambda _: None, piece_bytes=PIECE)
+    try:
+        frames = list(reader.feed(data))
+    except FrameError:
+        return
+    assert len(data) < HEAD_BYTES or isinstance(frames[-1], EndFrame | StopFrame) or not frames
+
+
+def test_a_lying_length_costs_no_memory() -> None:
+    reader = FrameReader(lambda _: 10, piece_bytes=PIECE)
+    tracemalloc.start()
+    with pytest.raises(FrameError):
+        list(reader.feed(struct.pack(">IQ", 0, 2**62)))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100_000
+
+
+def test_a_stop_says_why() -> None:
+    reader = FrameReader(lambda _: None, piece_bytes=PIECE)
+    assert list(reader.feed(stop_frame("consent_revoked"))) == [StopFrame("consent_revoked")]
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        END_FRAME + b"x",
+        stop_frame("a") + END_FRAME,
+        struct.pack(">IQ", 0xFFFFFFFF, 1) + b"x",
+        struct.pack(">IQ", 0xFFFFFFFE, 0),
+        struct.pack(">IQ", 0xFFFFFFFE, 65) + b"a" * 65,
+        struct.pack(">IQ", 0xFFFFFFFE, 3) + b"A b",
+        struct.pack(">IQ", 0xFFFFFFF0, 4) + b"abcd",
+    ],
+)
+def test_what_the_protocol_does_not_know_is_refused(stream: bytes) -> None:
+    reader = FrameReader(lambda _: 4, piece_bytes=PIECE)
+    with pytest.raises(FrameError):
+        list(reader.feed(stream))
+
+
+def test_a_writer_cannot_make_what_a_reader_refuses() -> None:
+    with pytest.raises(ValueError, match=str(CONTROL)):
+        head(CONTROL, 1)
+    with pytest.raises(ValueError, match="Not A Code"):
+        stop_frame("Not A Code")

@@ -98,7 +98,7 @@ def _signed_invitation(identity: Identity, **changes: object) -> str:
         "auto_confirm": False, "bound_to": None, **changes,
     }  # fmt: skip
     token = sign_jws(identity, JwsType.INVITATION, msgspec.json.encode(fields))
-    body = msgspec.json.encode(token.encode()).decode().strip('"').rstrip("=")
+    body = token.replace("-", "+").replace("_", "/")
     return f"BEGIN LEVERET INVITATION\n{body}\nEND LEVERET INVITATION"
 
 

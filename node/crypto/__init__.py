@@ -32,7 +32,7 @@ a certificate with one field more is refused, not normalised.
 ``passwords``      what is kept of a local user's password
 =================  ====================================================================================================
 
-Two rooms of the protocol have their own constructions:
+What nodes do with each other has constructions of its own:
 
 =================  ====================================================================================================
 ``oprf``           asking a holder about a patient without telling it whom one means (RFC 9497)
@@ -46,8 +46,8 @@ Two rooms of the protocol have their own constructions:
 
 Rules of the room:
 
-* Foreign exceptions (``nacl``, ``cryptography``, ``ssl``, ``voprf``) end here: what a hostile input can cause is a class of
-  ``node.errors``; what only our own mistake can cause is a ``ValueError``.
+* Foreign exceptions (``nacl``, ``cryptography``, ``ssl``, ``voprf``) end here: what a hostile input can cause is a class
+  of ``node.errors``; what only our own mistake can cause is a ``ValueError``.
 * Secrets are compared in constant time, and are not in ``repr``. They reach no file: OpenSSL gets the TLS key by memfd.
 * Each construction is a published one, named where it is used, and is tested against its published vectors.
 """

@@ -221,12 +221,9 @@ def _load_key(context: ssl.SSLContext, identity: Identity) -> None:
     key = Ed25519PrivateKey.from_private_bytes(identity.seed)
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     pem += ssl.DER_cert_to_PEM_cert(identity.certificate).encode()
-    memory = os.memfd_create("leveret", os.MFD_CLOEXEC)
     try:
-        os.set_blocking(memory, False)  # true of memory; detectors of blocking calls ask for it
-        os.write(memory, pem)
-        context.load_cert_chain(f"/proc/self/fd/{memory}")
-    except (OSError, ssl.SSLError) as exc:
+        with os.fdopen(os.memfd_create("leveret", os.MFD_CLOEXEC), "wb", buffering=0) as memory:
+            memory.write(pem)
+            context.load_cert_chain(f"/proc/self/fd/{memory.fileno()}")
+    except OSError as exc:  # ssl.SSLError is one
         raise TlsKeyUnusable from exc
-    finally:
-        os.close(memory)

@@ -50,7 +50,7 @@ def main() -> int:
             north, lake, brigid = (start_facility(name, stack) for name in API_PORTS)
             media = fill(north, lake, brigid)
             pair(north, lake, brigid)
-            result, study_uid = share(north, lake)
+            result, study_uid = share(north, lake, brigid)
             api, token = verify(lake, media, study_uid, result)
             figures(result, (north, lake, brigid), time.monotonic() - started)
             if not options.once:
@@ -111,7 +111,7 @@ def pair(north: Facility, lake: Facility, brigid: Facility) -> None:
         say(f"     {phrases[0]}")
 
 
-def share(north: Facility, lake: Facility) -> tuple[dict[str, Any], str]:
+def share(north: Facility, lake: Facility, brigid: Facility) -> tuple[dict[str, Any], str]:
     """Elena gives a code at Northfield; Lakeside finds her prior and asks for it."""
     step(3, "Elena Garcia leaves Northfield with a share code")
     code = north.run(
@@ -120,9 +120,9 @@ def share(north: Facility, lake: Facility) -> tuple[dict[str, Any], str]:
     say(f"   {code['code']}   (once, 30 days)")
 
     step(4, "Announcements leave; Lakeside's clinician looks for priors by name, birth date and sex")
-    for facility in (north, lake):
+    for facility in (north, brigid):
         facility.run("announce")
-    found = wait_for_priors(lake, north.name)
+    found = wait_for_priors(lake, expected=3)
     for peer in found["peers"]:
         for prior in peer["studies"]:
             what = "/".join(prior["modalities"] or ["something"])
@@ -153,12 +153,12 @@ def share(north: Facility, lake: Facility) -> tuple[dict[str, Any], str]:
     return result, received[0]["study_instance_uid"]
 
 
-def wait_for_priors(lake: Facility, holder: str) -> dict[str, Any]:
-    """Ask until the holder's announcement has arrived (a second or two)."""
+def wait_for_priors(lake: Facility, expected: int) -> dict[str, Any]:
+    """Ask until the announcements have arrived (a second or two)."""
     who = ("--name", studies.ELENA.name, "--birth-date", studies.ELENA.birth_date, "--sex", studies.ELENA.sex)
     for _ in range(30):
         found: dict[str, Any] = lake.run("priors", *who)
-        if any(p["name"] == holder and len(p["studies"]) == 2 for p in found["peers"]):
+        if sum(len(p["studies"]) for p in found["peers"]) == expected:
             return found
         time.sleep(0.5)
     raise DemoFailed("the prior was not found")

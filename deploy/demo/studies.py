@@ -79,6 +79,8 @@ def _write_study(study: Study, target: Path) -> str:
             ds.StudyDescription, ds.BodyPartExamined = study.description, study.body_part
             ds.SOPInstanceUID = generate_uid()
             ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+            for stray in list(ds.group_dataset(0x0000)):  # the MR series has one; pydicom would not write it
+                del ds[stray.tag]
             ds.save_as(target / f"{number:03}.dcm")
     return study_uid
 

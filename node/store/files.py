@@ -11,3 +11,10 @@ def sync_directory(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder ``path``, for its owner only and durable, unless it is there; its parent must be."""
+    if not path.is_dir():
+        path.mkdir(mode=0o700, exist_ok=True)
+        sync_directory(path.parent)

@@ -19,6 +19,7 @@ from node.model.instance import InstanceHeader, Manifest, SeriesSummary, StoredI
 from node.store import admission, removal, revisions, study_queries
 from node.store.admission import Admission
 from node.store.engine import Database, Write
+from node.store.files import make_folder
 from node.store.indexer import Indexer, Observer
 from node.store.intake import Arrival, Intake, Kind, Known
 from node.store.pack_format import Buffer, SpaceKey
@@ -98,7 +99,7 @@ class ObjectStore:
         batch of newly indexed records, in the transaction that indexes them (for the audit log).
         """
         packs = directory / PACKS_FOLDER
-        await asyncio.to_thread(packs.mkdir, mode=0o700, exist_ok=True)
+        await asyncio.to_thread(make_folder, packs)
         spaces = Spaces(db, keys)
         await Replay(packs, db, spaces, log, observer).run()
         indexer = Indexer(db, log, observer)

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from node.errors.base import LeveretError
 from node.errors.storage import DiskFull, StorageFailed
-from node.store.files import sync_directory
+from node.store.files import make_folder, sync_directory
 from node.store.pack_format import PACK_HEADER_BYTES, Buffer, pack_header
 
 PACK_BYTES = 512 * 1024 * 1024  # a pack is sealed beyond this: backups copy sealed files once
@@ -73,9 +73,7 @@ def pack_path(directory: Path, name: bytes) -> Path:
 def create_file(path: Path) -> int:
     """Make the file of a new pack, its name durable; returns its descriptor."""
     folder = path.parent
-    if not folder.is_dir():
-        folder.mkdir(mode=0o700, exist_ok=True)
-        sync_directory(folder.parent)
+    make_folder(folder)
     fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         sync_directory(folder)
@@ -125,6 +123,7 @@ class Pack:
         self._writing = False  # a thread is in _write_loop
         self._syncing = False  # a thread is in _sync_loop
         self._end = 0  # bytes written
+        self._sync_failed = False
         self._idle = asyncio.Event()
         self._idle.set()
         self._fd = -1
@@ -215,9 +214,8 @@ class Pack:
     def _undo(self, exc: OSError) -> None:
         if self._fd < 0:  # the file could not be made: the next record tries again
             return
-        if exc.errno not in _NO_SPACE:
-            self._give_up()
-            return
+        # What was written before may be being synced at this moment: only what this batch left behind is cut off.
+        self.dead |= exc.errno not in _NO_SPACE
         try:
             self._disk.truncate(self._fd, self._end)
         except OSError:
@@ -234,26 +232,26 @@ class Pack:
         self._loop.call_soon_threadsafe(self._settle)
 
     def _sync(self, end: int) -> LeveretError | None:
-        if self.dead:
+        if self._sync_failed:
             return StorageFailed("the pack was given up")
         try:
             self._disk.sync(self._fd)
         except OSError as exc:
-            self._give_up()
+            self.dead = self._sync_failed = True
+            self._drop_doubtful()
             return convert(exc)
         self.size = end
         return None
 
-    def _give_up(self) -> None:
-        self.dead = True
-        with suppress(OSError):  # drops the doubtful pages, so that no later start takes them for durable ones
+    def _drop_doubtful(self) -> None:
+        with suppress(OSError):  # so that no later start takes them for durable ones
             self._disk.truncate(self._fd, self.size)
 
     def _close(self) -> None:
         if self._fd < 0:
             return
-        if self.dead:  # what was written after it died
-            self._give_up()
+        if self.dead:  # the other thread may have written after it died
+            self._drop_doubtful()
         os.close(self._fd)
         if not self.size:  # nothing in it was ever durable
             self._path.unlink(missing_ok=True)

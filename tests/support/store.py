@@ -80,9 +80,10 @@ async def opened_store(
     disk: Disk | None = None,
     observer: Observer | None = None,
     reserve: int = 0,
+    master: bytes = MASTER,
 ) -> AsyncIterator[tuple[ObjectStore, Database]]:
     """The store of ``directory``, made on first use."""
-    own = keys()
+    own = keys(master)
     async with (
         await Database.open(directory / "index.db", own.index_key()) as db,
         await ObjectStore.open(

@@ -1,0 +1,172 @@
+"""The bytes of packs: what is written is read again, and nothing else is."""
+
+import os
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.store import header
+
+from node.crypto.objects import HEADER_BYTES
+from node.errors.crypto_keys import IntegrityError
+from node.errors.storage import PackUnreadable
+from node.model.ids import Digest, PatientKey, PeerId, RequestId
+from node.model.instance import Demographics
+from node.store.buffers import Buffers
+from node.store.pack_format import (
+    RECORD_HEADER_BYTES,
+    QuarantineReason,
+    RecordBuilder,
+    RecordHeader,
+    RecordMeta,
+    SpaceKey,
+    open_body,
+    open_meta,
+    pack_header,
+    space_of_pack,
+)
+
+KEY = SpaceKey(bytes(range(16)), 1, bytes(range(32)))
+META = RecordMeta(header(), Digest(bytes(32)), 5, b"meta", 17, "test", None, None, None)
+
+
+def build(dataset: bytes = b"PIXEL", meta: RecordMeta = META) -> bytearray:
+    buffer, length = RecordBuilder(KEY).whole(meta, dataset, Buffers())
+    return buffer[:length]
+
+
+def read(record: bytes | bytearray, key: SpaceKey = KEY) -> tuple[RecordMeta, bytes]:
+    found = RecordHeader.decode(record)
+    if found is None or found.length != len(record):
+        raise IntegrityError
+    data_key = found.unwrap(key)
+    meta = open_meta(found, data_key, record[RECORD_HEADER_BYTES : found.body_offset])
+    body = record[found.body_offset :]
+    decryptor = open_body(found, data_key, bytes(body[:HEADER_BYTES]))
+    chunks = []
+    for index in range(decryptor.chunks):
+        at, size = decryptor.span(index)
+        chunks.append(decryptor.chunk(index, body[at : at + size]))
+    return meta, b"".join(chunks)
+
+
+@given(
+    dataset=st.binary(max_size=1000),
+    name=st.text(max_size=200),
+    raw=st.binary(max_size=200),
+    patient=st.tuples(st.text(max_size=64), st.text(max_size=64)),
+    file_meta=st.binary(max_size=500),
+    origin=st.none() | st.binary(min_size=32, max_size=32),
+    transfer=st.none() | st.binary(min_size=16, max_size=16),
+    quarantine=st.none() | st.sampled_from(QuarantineReason),
+)
+@settings(max_examples=50, deadline=None)
+def test_what_is_written_is_read(
+    dataset: bytes,
+    name: str,
+    raw: bytes,
+    patient: tuple[str, str],
+    file_meta: bytes,
+    origin: bytes | None,
+    transfer: bytes | None,
+    quarantine: QuarantineReason | None,
+) -> None:
+    meta = replace(
+        META,
+        header=header(
+            patient=PatientKey(*patient), demographics=Demographics(name, "19700131", "O"), patient_name_raw=raw
+        ),
+        size=len(dataset),
+        file_meta=file_meta,
+        origin=PeerId(origin) if origin else None,
+        transfer=RequestId(transfer) if transfer else None,
+        quarantine=quarantine,
+    )
+    assert read(build(dataset, meta)) == (meta, dataset)
+
+
+def test_no_flipped_bit_passes() -> None:
+    record = build()
+    for position in range(len(record)):
+        for bit in (0, 7):
+            damaged = bytearray(record)
+            damaged[position] ^= 1 << bit
+            with pytest.raises(IntegrityError):
+                read(damaged)
+
+
+def test_no_cut_passes() -> None:
+    record = build()
+    for length in range(len(record)):
+        with pytest.raises(IntegrityError):
+            read(record[:length])
+    with pytest.raises(IntegrityError):
+        read(record + b"\0")
+
+
+def test_bodies_cannot_be_exchanged() -> None:
+    one, two = build(), build()
+    cut = len(one) - 56 - 16 - 5
+    with pytest.raises(IntegrityError):
+        read(one[:cut] + two[cut:])
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        SpaceKey(KEY.space, 1, bytes(32)),
+        SpaceKey(bytes(16), 1, KEY.key),
+    ],
+)
+def test_another_key_does_not_open_it(key: SpaceKey) -> None:
+    record = build()
+    found = RecordHeader.decode(record)
+    assert found is not None
+    with pytest.raises(IntegrityError):
+        replace(found, space=key.space).unwrap(key)
+
+
+def test_nothing_of_the_patient_is_in_a_record() -> None:
+    dataset = os.urandom(1000)
+    record = build(dataset)
+    for secret in (b"PAT-0042", b"LEVERET-TEST", b"ller", b"1.2.826", dataset[:16], b"CHEST"):
+        assert secret not in record
+
+
+def test_records_of_patients_with_longer_names_are_as_long() -> None:
+    longer = replace(META, header=header(demographics=Demographics("Abcdefghij^Klm", "19700131", "F")))
+    assert len(build()) == len(build(meta=longer))
+
+
+def test_the_head_of_a_streamed_record_fits_its_room() -> None:
+    builder = RecordBuilder(KEY)
+    room = builder.head_room(META)
+    full = replace(META, size=2**45, digest=Digest(os.urandom(32)), quarantine=QuarantineReason.CONTENT_DIFFERS)
+    head = builder.head(full, 12345, pad_to=room)
+    assert len(head) == room
+    found = RecordHeader.decode(head)
+    assert found is not None
+    assert (found.body_offset, found.body_length) == (room, 12345)
+    assert open_meta(found, found.unwrap(KEY), head[RECORD_HEADER_BYTES:]) == full
+
+
+def test_a_pack_says_whose_it_is() -> None:
+    name = os.urandom(16)
+    whole = pack_header(name, KEY.space)
+    assert space_of_pack(whole, name) == KEY.space
+    for wrong in (whole[:-1], b"x" + whole[1:], whole[:7] + b"\2" + whole[8:], pack_header(os.urandom(16), KEY.space)):
+        with pytest.raises(PackUnreadable):
+            space_of_pack(wrong, name)
+
+
+@given(st.binary(max_size=400))
+@settings(max_examples=200, deadline=None)
+def test_arbitrary_bytes_are_no_record(data: bytes) -> None:
+    found = RecordHeader.decode(b"LVTR" + data)
+    assert found is None or (found.codec == 0 and found.length > RECORD_HEADER_BYTES - 1)
+
+
+def test_keys_do_not_show_in_a_traceback() -> None:
+    assert KEY.key.hex() not in repr(KEY)
+    assert repr(KEY.key) not in repr(KEY)

@@ -1,7 +1,7 @@
 """One association, from the accepted connection to its end: the acceptor's side of PS3.8 section 9.2 in one task.
 
-Everything waits with a time limit. Bytes of a data set are collected as they are received, within one memory budget for all
-associations; an instance that does not fit is read to its end, dropped, and answered A700.
+Everything waits with a time limit. Bytes of a data set are collected as they are received, within one memory budget for
+all associations; an instance that does not fit is read to its end, dropped, and answered A700.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ class MemoryBudget:
 
 
 class PduReader:
-    """PDUs off a non-blocking socket, in one buffer that is reused: a PDU's body is valid until the next one is read."""
+    """PDUs off a non-blocking socket, in one buffer: a PDU's body is valid until the next one is read."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
@@ -264,7 +264,9 @@ class Association:
         elif request.field == CommandField.C_STORE_RQ:
             status, comment = await self._store(message, request)
             self._free()
-        await self._send(ul.encode_command(message.context_id, encode_response(request, status, comment), self._max_length))
+        await self._send(
+            ul.encode_command(message.context_id, encode_response(request, status, comment), self._max_length)
+        )
 
     async def _store(self, message: _Message, request: Command) -> tuple[Status, str]:
         if not request.has_dataset:
@@ -283,7 +285,7 @@ class Association:
             self._log.warning("instance refused", component="dicom", code=error.code)
             return status_of(error), error.code
         except Exception as error:  # noqa: BLE001  # a bug costs this instance, not the association
-            self._log.error("instance failed", component="dicom", error=type(error).__name__)  # noqa: TRY400  # no traceback: PHI
+            self._log.error("instance failed", component="dicom", error=type(error).__name__)
             return Status.PROCESSING_FAILURE, LeveretError.code
         finally:
             self.is_storing = False
@@ -300,7 +302,7 @@ class Association:
 
 
 def _negotiate(context: PresentationContext) -> Negotiated:
-    """Any storage class, and of the proposed transfer syntaxes the first: the peer's own order, so it need not convert."""
+    """Any storage class; of the proposed transfer syntaxes the first: the peer's own order, so it need not convert."""
     first = context.transfer_syntaxes[0] if context.transfer_syntaxes else ""
     if not _is_uid(first):
         return Negotiated(context.context_id, ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED, "")

@@ -71,7 +71,7 @@ def _decode_declared(raw: bytes, codecs: tuple[str, ...]) -> str:
 
 
 def _decode_iso2022(raw: bytes, codecs: tuple[str, ...]) -> str:
-    """Code extension techniques. Designations persist until changed: real senders forget to repeat them after ^ and =."""
+    """Code extensions. Designations persist until changed: real senders forget to repeat them after ^ and =."""
     low, high = "ascii", codecs[0] if codecs else "ascii"
     escape = b""
     out = []

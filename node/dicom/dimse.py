@@ -1,4 +1,4 @@
-"""Command sets of DIMSE messages (PS3.7 section 6.3 and annex E), as far as a Storage SCP needs them. Bytes in, values out."""
+"""Command sets of DIMSE messages (PS3.7 section 6.3, annex E), as far as a Storage SCP needs them."""
 
 import struct
 from dataclasses import dataclass

@@ -1,16 +1,24 @@
 """A data set before its pixel data as a tree of elements, for metadata. In memory, with limits."""
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from node.dicom.structure import LONG_VRS, NO_VR, SHORT_VRS, UNDEFINED, Encoding, Unusual
+from node.dicom.structure import LONG_VRS, SHORT_VRS, UNDEFINED, Encoding, Unusual
 from node.errors.dicom import HeaderTooLarge, Truncated
 
 MAX_NODES = 200_000  # a tree takes some hundred bytes a node; metadata of real objects has a few thousand
 MAX_DEPTH = 32
 
-_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+_ITEM, _ITEM_END, _SEQUENCE_END, _DELIMITER_GROUP = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD, 0xFFFE
+_HEADER_BYTES, _LONG_HEADER_BYTES = 8, 12
+
+
+class _Head(NamedTuple):
+    tag: int
+    vr: str
+    offset: int
+    length: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +71,9 @@ class TreeReader:
         HeaderTooLarge: too many elements, or nested too deeply.
     """
 
-    def __init__(self, data: bytes, encoding: Encoding) -> None:
+    def __init__(self, data: bytes, encoding: Encoding, *, max_nodes: int = MAX_NODES) -> None:
         self._data = data
+        self._max_nodes = max_nodes
         self._encoding = encoding
         self._count = 0
         self._dictionary: VrDictionary | None = None
@@ -75,91 +84,80 @@ class TreeReader:
 
     def read(self) -> tuple[Node, ...]:
         """The top-level elements."""
-        nodes, _ = self._dataset(0, len(self._data), self._encoding.explicit, 0, delimited=False)
+        nodes, _ = self._dataset(0, len(self._data), self._encoding, 0, delimited=False)
         return nodes
 
     def _dataset(
-        self, at: int, end: int, explicit: bool, depth: int, *, delimited: bool
-    ) -> tuple[tuple[Node, ...], int]:  # noqa: FBT001
-        nodes = []
+        self, at: int, end: int, encoding: Encoding, depth: int, *, delimited: bool
+    ) -> tuple[tuple[Node, ...], int]:
+        nodes: list[Node] = []
         while at < end:
-            if end - at < 8:  # noqa: PLR2004  # an element header
+            if end - at < _HEADER_BYTES:
                 if delimited or self._data[at:end].strip(b"\0 "):
                     raise Truncated
                 return tuple(nodes), end
-            tag, vr, offset, length = self._header(at, explicit)
-            if tag == _ITEM_END and delimited:
-                return tuple(nodes), at + 8
-            if tag >> 16 == _ITEM >> 16:
+            head = self._header(at, encoding)
+            if head.tag == _ITEM_END and delimited:
+                return tuple(nodes), at + _HEADER_BYTES
+            if head.tag >> 16 == _DELIMITER_GROUP:
                 raise Unusual
-            if tag == 0 and length == 0 and not delimited:
+            if head.tag == 0 and head.length == 0 and not delimited:
                 return tuple(nodes), end  # padding
-            node, at = self._element(tag, vr, offset, length, end, explicit, depth)
+            node, at = self._element(head, end, encoding, depth)
             nodes.append(node)
         if delimited:
             raise Truncated
         return tuple(nodes), at
 
-    def _element(
-        self,
-        tag: int,
-        vr: str,
-        offset: int,
-        length: int,
-        end: int,
-        explicit: bool,
-        depth: int,  # noqa: FBT001
-    ) -> tuple[Node, int]:
+    def _element(self, head: _Head, end: int, encoding: Encoding, depth: int) -> tuple[Node, int]:
         self._count += 1
-        if self._count > MAX_NODES:
+        if self._count > self._max_nodes:
             raise HeaderTooLarge("elements")
-        if length != UNDEFINED and offset + length > end:
+        is_delimited = head.length == UNDEFINED
+        after = end if is_delimited else head.offset + head.length
+        if after > end:
             raise Truncated
-        if length == UNDEFINED and vr in {"OB", "OW"}:  # an encapsulated icon
-            return Node(tag, vr, offset, length, None, self._encoding.big), self._after_fragments(offset, end)
-        if vr == "SQ" or (length == UNDEFINED and vr == "UN"):
-            inner = explicit and vr != "UN"
-            stop = end if length == UNDEFINED else offset + length
-            items, after = self._items(offset, stop, inner, depth + 1, delimited=length == UNDEFINED)
-            return Node(tag, "SQ", offset, length, items, self._encoding.big), after
-        return Node(tag, vr, offset, length, None, self._encoding.big), offset + length
+        vr, items = head.vr, None
+        if is_delimited and vr in {"OB", "OW"}:  # an encapsulated icon
+            after = self._after_fragments(head.offset, end)
+        elif vr == "SQ" or (is_delimited and vr == "UN"):
+            inner = encoding if vr == "SQ" else Encoding(explicit=False, big=encoding.big)
+            items, after = self._items(head.offset, after, inner, depth + 1, delimited=is_delimited)
+            vr = "SQ"
+        elif is_delimited:
+            raise Unusual
+        return Node(head.tag, vr, head.offset, head.length, items, self._encoding.big), after
 
     def _items(
-        self,
-        at: int,
-        end: int,
-        explicit: bool,
-        depth: int,
-        *,
-        delimited: bool,  # noqa: FBT001
+        self, at: int, end: int, encoding: Encoding, depth: int, *, delimited: bool
     ) -> tuple[tuple[tuple[Node, ...], ...], int]:
         if depth > MAX_DEPTH:
             raise HeaderTooLarge("nesting")
-        items = []
+        items: list[tuple[Node, ...]] = []
         while at < end:
-            if end - at < 8:  # noqa: PLR2004  # an item header
+            if end - at < _HEADER_BYTES:
                 raise Truncated
             group, element, length = self._tag_length(self._data, at)
             tag = group << 16 | element
+            at += _HEADER_BYTES
             if tag == _SEQUENCE_END:
-                return tuple(items), at + 8
+                return tuple(items), at
             if tag != _ITEM:
                 raise Unusual
-            at += 8
             stop = end if length == UNDEFINED else at + length
             if stop > end:
                 raise Truncated
             self._count += 1
-            nodes, at = self._dataset(at, stop, explicit, depth, delimited=length == UNDEFINED)
+            nodes, at = self._dataset(at, stop, encoding, depth, delimited=length == UNDEFINED)
             items.append(nodes)
         if delimited:
             raise Truncated
         return tuple(items), at
 
     def _after_fragments(self, at: int, end: int) -> int:
-        while end - at >= 8:  # noqa: PLR2004  # an item header
+        while end - at >= _HEADER_BYTES:
             group, element, length = self._tag_length(self._data, at)
-            at += 8
+            at += _HEADER_BYTES
             if group << 16 | element == _SEQUENCE_END:
                 return at
             if group << 16 | element != _ITEM:
@@ -167,22 +165,26 @@ class TreeReader:
             at += length
         raise Truncated
 
-    def _header(self, at: int, explicit: bool) -> tuple[int, str, int, int]:  # noqa: FBT001
+    def _header(self, at: int, encoding: Encoding) -> _Head:
         group, element, vr, length = self._tag_vr_length(self._data, at)
         tag = group << 16 | element
-        if not explicit or group == _ITEM >> 16:
+        if not encoding.explicit or group == _DELIMITER_GROUP:
             (length,) = self._long(self._data, at + 4)
-            return tag, self._implicit_vr(tag, length), at + 8, length
+            return _Head(tag, self._implicit_vr(tag, length), at + _HEADER_BYTES, length)
         if vr in LONG_VRS:
-            if at + 12 > len(self._data):
+            if at + _LONG_HEADER_BYTES > len(self._data):
                 raise Truncated
-            (length,) = self._long(self._data, at + 8)
-            return tag, vr.decode("ascii"), at + 12, length
+            (length,) = self._long(self._data, at + _HEADER_BYTES)
+            return _Head(tag, vr.decode("ascii"), at + _LONG_HEADER_BYTES, length)
         if vr not in SHORT_VRS and not (tag == 0 and vr == b"\0\0"):
             raise Unusual
-        return tag, vr.decode("ascii"), at + 8, length
+        return _Head(tag, vr.decode("ascii"), at + _HEADER_BYTES, length)
 
     def _implicit_vr(self, tag: int, length: int) -> str:
+        if tag >> 16 == _DELIMITER_GROUP:
+            return ""
+        if length == UNDEFINED:
+            return "SQ"
         if self._dictionary is None:
             self._dictionary = VrDictionary()
-        return "SQ" if length == UNDEFINED and tag not in {_ITEM, _ITEM_END} else self._dictionary.vr(tag, length)
+        return self._dictionary.vr(tag, length)

@@ -11,9 +11,9 @@ import warnings
 import pydicom.config
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
-from pydicom.filebase import DicomBytesIO
 from pydicom.tag import BaseTag
 
 from node.dicom.inflate import InflatedSource
@@ -61,7 +61,7 @@ def read_facts(source: Source, syntax: str) -> HeaderFacts:
     values: dict[int, bytes] = {}
     big = encoding.big
     for tag in WANTED:
-        raw = dataset.get_item(tag) if tag in dataset else None
+        raw: object = dataset.get_item(tag) if tag in dataset else None
         if isinstance(raw, RawDataElement):
             if raw.length > MAX_VALUE:
                 raise InvalidHeader(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) is too long")

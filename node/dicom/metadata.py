@@ -205,7 +205,7 @@ class _Writer:
         text = decode_lines(raw.rstrip(b"\0"), codecs if vr in _ENCODED_TEXT else ("ascii",))
         if vr in _SINGLE_TEXT:
             return [text.rstrip() or None]
-        convert = _CONVERT.get(vr, lambda part: part.strip() or None)
+        convert = _CONVERT.get(vr, _plain)
         return [convert(part) for part in text.split("\\")]
 
     def _bytes(self, node: Node) -> bytes:
@@ -240,6 +240,10 @@ def _integer(part: str) -> Any:
     text = part.strip(" \0")
     digits = text.removeprefix("-").removeprefix("+")
     return int(text) if digits.isascii() and digits.isdigit() and len(digits) < 20 else text or None  # noqa: PLR2004
+
+
+def _plain(part: str) -> Any:
+    return part.strip() or None
 
 
 def _person(part: str) -> Any:

@@ -20,6 +20,9 @@ MAX_FILE_META_BYTES = 1 << 20
 
 _LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
 _SOP_CLASS, _TRANSFER_SYNTAX = 0x0002, 0x0010  # elements of group 0002
+_SHORT_HEADER, _LONG_HEADER = 8, 12  # bytes before an element's value (PS3.5 section 7.1.2)
+_MAX_FIRST_VALUE = 1024  # bytes of the first value of a data set: a UID or a few codes
+_EARLY_ELEMENT = 0x0100
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +36,25 @@ class Part10:
 
 
 def split_part10(data: Buffer) -> Part10:
+    """As :func:`read_part10`, for a file that should be an instance.
+
+    Raises:
+        MediaDirectory: it is a DICOMDIR.
+        otherwise as :func:`read_part10`.
+    """
+    part = read_part10(data)
+    if part.media_sop_class_uid == MEDIA_DIRECTORY:
+        raise MediaDirectory
+    return part
+
+
+def read_part10(data: Buffer) -> Part10:
     """Find file meta information and data set in a file; looks at nothing but group 0002.
 
     The group is walked element by element: its group length (0002,0000) is often wrong and is not relied on.
 
     Raises:
         NotDicom: nothing like DICOM.
-        MediaDirectory: a DICOMDIR.
         NoMetaHeader: a bare data set, or a prefix without group 0002.
         InvalidMetaHeader: group 0002 cannot be read or names no transfer syntax.
         Truncated: the file ends inside group 0002.
@@ -57,8 +72,6 @@ def split_part10(data: Buffer) -> Part10:
     except (InvalidUid, UnicodeDecodeError) as exc:
         raise InvalidMetaHeader("no transfer syntax") from exc
     sop_class = values.get(_SOP_CLASS, b"").rstrip(b"\0 ").decode("ascii", "replace")
-    if sop_class == MEDIA_DIRECTORY:
-        raise MediaDirectory
     return Part10(window[:length], syntax, start + length, sop_class)
 
 
@@ -102,13 +115,13 @@ def _walk_meta(window: bytes, *, is_whole: bool) -> tuple[int, dict[int, bytes]]
     """Length of group 0002 (always explicit little endian) at the start of ``window``, and its short values."""
     values: dict[int, bytes] = {}
     at = 0
-    while len(window) - at >= 8 and window[at : at + 2] == b"\x02\x00":
+    while len(window) - at >= _SHORT_HEADER and window[at : at + 2] == b"\x02\x00":
         element, vr, length = struct.unpack_from("<H2sH", window, at + 2)
-        body = at + 8
+        body = at + _SHORT_HEADER
         if vr in _LONG_VRS:
-            if len(window) - at < 12:
+            if len(window) - at < _LONG_HEADER:
                 raise Truncated("file meta information")
-            length, body = int.from_bytes(window[at + 8 : at + 12], "little"), at + 12
+            length, body = int.from_bytes(window[at + 8 : at + 12], "little"), at + _LONG_HEADER
         elif not (vr.isalpha() and vr.isupper()):
             raise InvalidMetaHeader("not in explicit little endian")
         if body + length > len(window):
@@ -122,11 +135,11 @@ def _looks_like_dataset(head: bytes) -> bool:
     """Whether bytes without prefix at 128 begin like a data set in any transfer syntax, or like group 0002."""
     if head[:4] == PREFIX:  # a prefix without preamble
         return True
-    if len(head) < 8:
+    if len(head) < _SHORT_HEADER:
         return False
     for order in "<>":
-        group, element, vr = struct.unpack_from(f"{order}HH2s", head)
-        (implicit_length,) = struct.unpack_from(f"{order}I", head, 4)
-        if group in {0x0002, 0x0008} and element <= 0x0100:
-            return (vr.isalpha() and vr.isupper()) or implicit_length <= 1024  # noqa: PLR2004  # a UID or a few codes
+        group, element, implicit_length = struct.unpack_from(f"{order}HHI", head)
+        vr = head[4:6]
+        if group in {0x0002, 0x0008} and element <= _EARLY_ELEMENT:
+            return (vr.isalpha() and vr.isupper()) or int(implicit_length) <= _MAX_FIRST_VALUE
     return False

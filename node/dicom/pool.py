@@ -6,6 +6,7 @@ parsing does). Processes start when there is work and are replaced when they die
 
 import asyncio
 import collections
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
@@ -235,16 +236,12 @@ class ParserPool:
         batch.clear()
 
 
-def _trusted(decode: "_Decoder[_T]", result: bytes) -> _T:
+def _trusted(decode: Callable[[bytes], _T], result: bytes) -> _T:
     """A result whose form has been checked: the process that made it read a hostile file."""
     try:
         return decode(result)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise HeaderRefused from exc
-
-
-class _Decoder(Protocol[_T]):
-    def __call__(self, buf: bytes, /) -> _T: ...
 
 
 def _printable(fact: str) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -14,7 +15,7 @@ from node.dicom.messages import LENGTH_BYTES, MAX_FRAME, Done, FromWorker, Need,
 
 START_SECONDS = 30.0
 _KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "LANG", "VIRTUAL_ENV")
-_decode = msgspec.msgpack.Decoder(FromWorker).decode
+_decode: Callable[[bytes], FromWorker] = msgspec.msgpack.Decoder(FromWorker).decode
 
 
 class WorkerLost(Exception):
@@ -45,16 +46,13 @@ class ParserProcess:
         """
         process = cls(
             await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "node.dicom.worker",
-                str(os.getpid()),
+                *(sys.executable, "-m", "node.dicom.worker", str(os.getpid())),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,
                 env=_environment(),
                 start_new_session=True,
-            )  # fmt: skip
+            )
         )
         try:
             if not isinstance(await process._receive(START_SECONDS), Ready):

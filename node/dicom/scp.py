@@ -1,8 +1,8 @@
 """The Storage and Verification SCP: C-STORE and C-ECHO from modalities and PACS (PS3.4 annexes A and B).
 
-It runs on the daemon's event loop and moves the bytes itself: pynetdicom's reactor, with its threads and polling, takes in
-a quarter of what this does (docs/decisions/0003-storage-scp.md). An association is one task; this module listens and
-decides who may associate.
+It runs on the daemon's event loop and moves the bytes itself: pynetdicom's reactor, with its threads and polling, takes
+in a quarter of what this does (docs/decisions, "An own Storage SCP"). An association is one task; this module listens
+and decides who may associate.
 """
 
 import asyncio
@@ -34,8 +34,8 @@ GRACE_SECONDS = 5.0  # for instances that are being stored when the node stops
 class ScpSettings:
     """How to listen.
 
-    ``allow_ae``: calling AE titles served from beyond loopback. ``network_timeout``: seconds without progress after which
-    an association is aborted. Any called AE title is answered: being strict about it only costs operators time.
+    ``allow_ae``: calling AE titles served from beyond loopback. ``network_timeout``: seconds without progress after
+    which an association is aborted. Any called AE title is answered: being strict about it only costs operators time.
     """
 
     host: str

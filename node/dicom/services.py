@@ -1,9 +1,9 @@
-"""Which SOP classes are for storage. Anything that is not known to be another service is: private, retired, future ones."""
+"""Which SOP classes are for storage: private, retired and future ones too."""
 
 VERIFICATION = "1.2.840.10008.1.1"
 
 _STANDARD = "1.2.840.10008."
-# Storage under the standard's root, by the prefixes that PS3.6 table A-1 uses for it; also what later editions will add.
+# Storage under the standard's root, by the prefixes that PS3.6 table A-1 uses; also what later editions will add.
 _STORAGE_PREFIXES = (
     "1.2.840.10008.5.1.4.1.1.",  # storage
     "1.2.840.10008.5.1.1.27",  # Stored Print Storage, retired

@@ -136,35 +136,13 @@ def walk(cursor: Cursor, encoding: Encoding) -> Iterator[Element]:
         Unusual: this is not in ``encoding``.
     """
     walker = _Walker(cursor, encoding)
-    source = cursor.source
-    at = 0
+    element = walker.element(0)
     for _ in range(MAX_TOP_LEVEL):
-        if not source.reaches(at + 8):
-            walker.check_tail(at)
+        if element is None:
             return
-        tag, vr, offset, length = walker.header(at, encoding)
-        if tag == 0 and length == 0 and vr in {NO_VR, b"\0\0"}:
-            return  # padding: an empty (0000,0000) has no other use outside a command
-        if vr not in SHORT_VRS and vr not in LONG_VRS and vr != NO_VR:
-            raise Unusual
-        if tag >> 16 == _DELIMITER_GROUP:
-            raise Unusual
-        yield Element(tag, vr, offset, length, at)
-        if source.one_way and tag in PIXEL_DATA:
-            if length != UNDEFINED and not source.reaches(offset + length):
-                raise Truncated
-            return
-        if length != UNDEFINED:
-            at = offset + length
-            if not source.reaches(at):
-                walker.past_the_end(vr, length)
-        elif tag in PIXEL_DATA:
-            after = source.after_fragments(offset)
-            if after is None:
-                return
-            at = after
-        else:
-            at = walker.after_sequence(offset, vr)
+        yield element
+        after = walker.after(element)
+        element = None if after is None else walker.element(after)
     raise HeaderTooLarge("elements")
 
 
@@ -178,6 +156,33 @@ class _Walker:
         self._tag_vr_length = struct.Struct(">HH2sH" if encoding.big else "<HH2sH").unpack_from
         self._long = struct.Struct(">I" if encoding.big else "<I").unpack_from
         self._tag_length = struct.Struct(">HHI" if encoding.big else "<HHI").unpack_from
+
+    def element(self, at: int) -> Element | None:
+        """The top-level element at ``at``; None where there is nothing but padding."""
+        if not self._cursor.source.reaches(at + 8):
+            self._check_tail(at)
+            return None
+        tag, vr, offset, length = self.header(at, self._encoding)
+        if tag == 0 and length == 0 and vr in {NO_VR, b"\0\0"}:
+            return None  # an empty (0000,0000) has no use outside a command: this is padding
+        if tag >> 16 == _DELIMITER_GROUP or not (vr in SHORT_VRS or vr in LONG_VRS or vr == NO_VR):
+            raise Unusual
+        return Element(tag, vr, offset, length, at)
+
+    def after(self, element: Element) -> int | None:
+        """Where the element ends; None where the walk ends with it."""
+        source = self._cursor.source
+        is_pixels, is_delimited = element.tag in PIXEL_DATA, element.length == UNDEFINED
+        end = element.offset + element.length
+        if is_pixels and source.one_way:
+            if not is_delimited and not source.reaches(end):
+                raise Truncated
+            return None
+        if not is_delimited:
+            if not source.reaches(end):
+                self._past_the_end(element)
+            return end
+        return source.after_fragments(element.offset) if is_pixels else self.after_sequence(element.offset, element.vr)
 
     def header(self, at: int, encoding: Encoding) -> tuple[int, bytes, int, int]:
         """Tag, VR, offset and length of the value of the element at ``at``."""
@@ -195,7 +200,7 @@ class _Walker:
         return group << 16 | element, vr, at + 8, length
 
     def after_sequence(self, at: int, vr: bytes) -> int:
-        """Where a sequence of undefined length, whose first item is at ``at``, ends. Iterative: depth costs no stack."""
+        """Where a sequence of undefined length, whose first item is at ``at``, ends. Needs no recursion."""
         implicit = Encoding(explicit=False, big=self._encoding.big)
         inner = implicit if vr == b"UN" else self._encoding  # PS3.5 section 6.2.2, note 2
         stack: list[tuple[bool, Encoding]] = [(False, inner)]  # (inside an item?, its encoding)
@@ -240,14 +245,14 @@ class _Walker:
         if depth > 2 * MAX_NESTING:  # a sequence and its item are two levels of the stack
             raise HeaderTooLarge("nesting")
 
-    def past_the_end(self, vr: bytes, length: int) -> None:
+    def _past_the_end(self, element: Element) -> None:
         """Refuse a value that is not all there, unless the encoding is what is wrong."""
-        order = "big" if self._encoding.big else "little"
-        if vr == NO_VR and length.to_bytes(4, order)[:2] in SHORT_VRS | LONG_VRS:
+        length = element.length.to_bytes(4, "big" if self._encoding.big else "little")
+        if element.vr == NO_VR and length[:2] in SHORT_VRS | LONG_VRS:
             raise Unusual
         raise Truncated
 
-    def check_tail(self, at: int) -> None:
+    def _check_tail(self, at: int) -> None:
         """Fewer than eight bytes are left: nothing, or padding."""
         tail = self._cursor.source.read(at, 8)
         if tail.strip(b"\0 "):

@@ -11,6 +11,7 @@ import resource
 import signal
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import BinaryIO
 
 import msgspec
@@ -132,17 +133,17 @@ def _work(task: Task, source: RemoteSource) -> bytes:
         try:
             facts = scan(source, task.syntax, to_end=task.is_whole)
         except Unusual:
-            facts = _heads().read_facts(source, task.syntax)
+            facts = _pydicom().read_facts(source, task.syntax)
         return msgspec.msgpack.encode(facts)
     from node.dicom import metadata  # noqa: PLC0415  # imports pydicom, which most workers never need
 
-    _heads()
+    _pydicom()
     if task.kind is TaskKind.METADATA:
         return metadata.metadata(source, task.syntax, task.argument)
     return msgspec.msgpack.encode(metadata.locate(source, task.syntax, task.argument))
 
 
-def _heads():  # type: ignore[no-untyped-def]  # noqa: ANN202  # the module, imported late
+def _pydicom() -> ModuleType:
     from node.dicom import heads  # noqa: PLC0415  # imports pydicom: 0.3 s that most workers never need
 
     heads.quiet()

@@ -1,4 +1,4 @@
-"""Every DICOM file there is to test with: pydicom's own, the PyPI package pydicom-data, and the MR series in tests/data."""
+"""Every DICOM file there is to test with: pydicom's, those of pydicom-data, and the MR series in tests/data."""
 
 from functools import cache
 from pathlib import Path

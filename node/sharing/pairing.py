@@ -8,6 +8,7 @@ Whether that is the right facility, the two operators find out by comparing the 
 import asyncio
 import secrets
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import msgspec
 
@@ -54,7 +55,7 @@ class _Join(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mac: bytes
 
 
-class _Joined(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Inviter → joiner."""
 
     state: TrustState
@@ -68,6 +69,14 @@ class MadeInvitation(msgspec.Struct, frozen=True):
     text: str
     expires_at: int
     auto_confirm: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """What came of ``join``: the inviter, TRUSTED here; ``confirmed`` tells whether it trusts this node already."""
+
+    peer: Peer
+    confirmed: bool
 
 
 _REFUSALS: dict[str, type[LeveretError]] = {
@@ -160,7 +169,7 @@ class Pairing:
         self._wake.set()
         return done
 
-    async def join(self, text: str, *, actor: str = NODE_ACTOR) -> Peer:
+    async def join(self, text: str, *, actor: str = NODE_ACTOR) -> Joined:
         """Redeem the invitation in ``text``; its maker is TRUSTED here afterwards.
 
         Nothing is kept unless the other node took the join, so it can be tried again after every error; the same node
@@ -177,11 +186,11 @@ class Pairing:
         inviter_key = public_key_of_certificate(read.card.certificate)
         mac = join_mac(read.invitation.secret, inviter_key, self._identity.public_key)
         message = _Join(read.invitation.invitation_id, self._trust.own_card(), mac)
-        token = await self._redeem_at(read, msgspec.json.encode(message))
+        answer = await self._redeem_at(read, msgspec.json.encode(message))
         phrase = safety_phrase(read.card.certificate, self._identity.certificate)
         async with self._db.write() as tx:
-            await self._trust.enter(tx, token, TrustEvent.IMPORT, phrase, actor)
-        return self._trust.get(read.inviter)
+            await self._trust.enter(tx, answer.card, TrustEvent.IMPORT, phrase, actor)
+        return Joined(self._trust.get(read.inviter), answer.state is TrustState.TRUSTED)
 
     async def redeem(self, body: bytes) -> bytes:
         """Answer a join message from a stranger; raises the error to refuse it with."""
@@ -197,7 +206,7 @@ class Pairing:
         self._wake.set()
         # A suspended peer hears what everybody hears who waits for a person.
         shown = state if state is TrustState.TRUSTED else TrustState.PENDING
-        return msgspec.json.encode(_Joined(shown, self._trust.own_card()))
+        return msgspec.json.encode(_Answer(shown, self._trust.own_card()))
 
     async def _take(self, message: _Join, joiner: PeerId, key: bytes, certificate: bytes) -> TrustState:
         phrase = safety_phrase(self._identity.certificate, certificate)
@@ -238,22 +247,22 @@ class Pairing:
         if read.invitation.expires_at <= self._clock.now():
             raise InvitationExpired
 
-    async def _redeem_at(self, read: ReadInvitation, body: bytes) -> str:
-        """Send the join message; returns the inviter's current card (token)."""
+    async def _redeem_at(self, read: ReadInvitation, body: bytes) -> _Answer:
+        """Send the join message; the inviter's answer with its card verified."""
         try:
-            answer = await self._clients.pair(read.card.certificate, read.card.addresses, body)
+            data = await self._clients.pair(read.card.certificate, read.card.addresses, body)
         except PeerRefusesUs as exc:  # it is there, and has no invitation open
             raise InvitationUsed from exc
         except RemoteRefusal as exc:
             raise _REFUSALS.get(exc.remote_code, PairingRefused)(_other_fact(exc)) from exc
         try:
-            joined = msgspec.json.decode(answer, type=_Joined)
-            card = read_card(joined.card)
+            answer = msgspec.json.decode(data, type=_Answer)
+            card = read_card(answer.card)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, LeveretError) as exc:
             raise PeerProtocolViolation("the answer to the join cannot be read") from exc
         if card.certificate != read.card.certificate:
             raise PeerProtocolViolation("the answer to the join comes from another node")
-        return joined.card
+        return answer
 
     async def _look(self) -> float:
         """Open or close the pairing context; returns the seconds until it must be looked at again."""

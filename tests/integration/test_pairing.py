@@ -63,7 +63,9 @@ async def test_invite_join_confirm(three: Three) -> None:
     north, lake, _ = three
     made = await north.pairing.invite(actor="os:0")
     joined = await lake.pairing.join(made.text, actor="os:0")
-    assert (joined.peer_id, joined.state, joined.name) == (north.peer_id, TrustState.TRUSTED, "north")
+    assert not joined.confirmed
+    peer = joined.peer
+    assert (peer.peer_id, peer.state, peer.name) == (north.peer_id, TrustState.TRUSTED, "north")
     assert north.state_of(lake) is TrustState.PENDING
     assert north.phrase_with(lake) == lake.phrase_with(north)
     with pytest.raises(PeerRefusesUs):
@@ -81,7 +83,7 @@ async def test_an_invitation_that_confirms_itself_and_works_once(three: Three) -
     north, lake, hill = three
     made = await north.pairing.invite(seconds=7 * 24 * 3600, auto_confirm=True)
     assert made.expires_at <= north.clock.now() + 3600, "an hour at most"
-    await lake.pairing.join(made.text)
+    assert (await lake.pairing.join(made.text)).confirmed
     assert north.state_of(lake) is TrustState.TRUSTED
     assert await _card_from(lake, north)
     with pytest.raises(InvitationUsed):
@@ -100,7 +102,7 @@ async def test_the_same_joiner_may_repeat_itself_while_the_door_is_open(three: T
     await north.pairing.invite()
     await lake.pairing.join(made.text)
     again = await lake.pairing.join(made.text)
-    assert again.state is TrustState.TRUSTED
+    assert again.peer.state is TrustState.TRUSTED
     assert north.state_of(lake) is TrustState.PENDING
     await north.trust.revoke(lake.peer_id)
     with pytest.raises(InvitationUsed):
@@ -124,7 +126,7 @@ async def test_expired_bound_own_withdrawn_and_damaged_invitations(three: Three)
         await lake.pairing.join(bound.text)
     with pytest.raises(OwnInvitation):
         await north.pairing.join(bound.text)
-    assert (await hill.pairing.join(bound.text)).state is TrustState.TRUSTED
+    assert (await hill.pairing.join(bound.text)).peer.state is TrustState.TRUSTED
     dropped = await north.pairing.invite()
     assert await north.pairing.withdraw(bytes.fromhex(dropped.invitation_id))
     assert not await north.pairing.withdraw(bytes.fromhex(dropped.invitation_id))
@@ -179,7 +181,7 @@ async def test_strangers_without_the_secret_learn_nothing(three: Three) -> None:
             await lake.clients.pair(certificate, addresses, body)
         assert refused.value.remote_code in {"malformed_message", "invalid_card"}
     assert north.trust.peers() == []
-    assert (await lake.pairing.join((await north.pairing.invite()).text)).state is TrustState.TRUSTED
+    assert (await lake.pairing.join((await north.pairing.invite()).text)).peer.state is TrustState.TRUSTED
 
 
 async def test_pairing_attempts_are_bounded_in_size_and_number(three: Three) -> None:

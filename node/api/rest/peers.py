@@ -88,7 +88,8 @@ class PeersResource:
     async def join(self, call: Call) -> object:
         """Join the maker of an invitation."""
         body: Join = call.body
-        return self._shown(await self._pairing.join(body.invitation, actor=call.caller.actor))
+        joined = await self._pairing.join(body.invitation, actor=call.caller.actor)
+        return {**self._shown(joined.peer), "confirmed": joined.confirmed}
 
     async def confirm(self, call: Call) -> object:
         """PENDING → TRUSTED."""

@@ -6,6 +6,7 @@ import re
 import msgspec
 from aiohttp import web
 
+from node.api.encoding import encode_json
 from node.errors.access import InvalidInput, MethodNotAllowed, NotFound, TooLarge
 from node.errors.base import LeveretError, Retryable
 
@@ -37,7 +38,7 @@ def problem_response(error: LeveretError) -> web.Response:
         headers["Retry-After"] = RETRY_SECONDS
     if error.status == web.HTTPUnauthorized.status_code:
         headers["WWW-Authenticate"] = 'Bearer realm="leveret"'
-    body = msgspec.json.encode(problem_of(error))
+    body = encode_json(problem_of(error))
     return web.Response(status=error.status, body=body, content_type=PROBLEM_TYPE, headers=headers)
 
 

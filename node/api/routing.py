@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 from aiohttp import web
 
+from node.api.encoding import encode_json
 from node.api.problem import error_of_decoding
 from node.errors.access import Forbidden, InvalidInput, TooLarge, Unauthenticated, UnsupportedMedia, UploadBroken
 from node.model.access import Caller, Role
@@ -86,7 +87,7 @@ def wrap(route: Route, authenticate: Authenticate) -> Callable[[web.Request], Aw
             return answer
         if answer is None:
             return web.Response(status=204)
-        return web.Response(body=msgspec.json.encode(answer), content_type="application/json", status=route.status)
+        return web.Response(body=encode_json(answer), content_type="application/json", status=route.status)
 
     return handle
 

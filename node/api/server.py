@@ -3,7 +3,9 @@
 import contextlib
 import ipaddress
 import logging
+import os
 import socket
+import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Self
@@ -137,7 +139,7 @@ class ApiServer:
         except ConnectionError as exc:
             error = UploadBroken(type(exc).__name__)
         except Exception as exc:  # noqa: BLE001 - the edge: no traceback and no text may reach a caller or the log
-            self._log.error("handler failed", route=_route(request), error=type(exc).__name__)
+            self._log.error("handler failed", route=_route(request), error=type(exc).__name__, path=_place(exc))
             error = LeveretError()
         if request.transport is not None and request.get(STARTED):
             # Half an answer is out already: cut the connection, so that nobody takes it for a whole one.
@@ -205,6 +207,13 @@ async def _headers(_request: web.Request, response: web.StreamResponse) -> None:
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "no-referrer"
     response.headers["Content-Security-Policy"] = "default-src 'none'; frame-ancestors 'none'"
+
+
+def _place(error: BaseException) -> str:
+    """The line of this program where a defect showed."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if f"{os.sep}node{os.sep}" in frame.filename] or frames
+    return f"{Path(own[-1].filename).name}:{own[-1].lineno}"
 
 
 def _silent_logger() -> logging.Logger:

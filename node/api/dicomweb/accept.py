@@ -47,7 +47,7 @@ def wanted_instances(header: str, parameter: str = "") -> Wanted:
     for kind in accepted(header, parameter):
         is_single = kind.name == DICOM
         is_any = kind.name in {"*/*", "multipart/*"} or (kind.name == "application/*")
-        is_related = kind.name == RELATED and kind.parameters.get("type", DICOM).lower() == DICOM
+        is_related = kind.name == RELATED and _root_type(kind, DICOM) == DICOM
         if not (is_single or is_any or is_related):
             continue
         multipart = not is_single if multipart is None else multipart
@@ -62,7 +62,7 @@ def wants_multipart_octets(header: str, parameter: str = "") -> bool:
     for kind in accepted(header, parameter):
         if kind.name in {"*/*", "application/*", OCTETS}:
             return False
-        if kind.name == RELATED and kind.parameters.get("type", OCTETS).lower() == OCTETS:
+        if kind.name == RELATED and _root_type(kind, OCTETS) == OCTETS:
             return True
     raise NotAcceptable
 
@@ -72,6 +72,12 @@ def require_json(header: str, parameter: str = "") -> None:
     fits = {"*/*", "application/*", "application/json", DICOM_JSON}
     if not any(kind.name in fits for kind in accepted(header, parameter)):
         raise NotAcceptable("only application/dicom+json")
+
+
+def _root_type(kind: MediaType, default: str) -> str:
+    """The type of the parts of a multipart body; left out or ``*/*`` it is what there is."""
+    given = kind.parameters.get("type", default).lower()
+    return default if given == "*/*" else given
 
 
 def _quality(kind: MediaType) -> float:

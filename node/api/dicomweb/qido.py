@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-import msgspec
 from aiohttp import web
 
 from node.api.dicomweb.accept import DICOM_JSON, require_json
 from node.api.dicomweb.query import Search, parse_search
 from node.api.dicomweb.reads import Reads
+from node.api.encoding import encode_json
 from node.api.rest.access import CLINICAL
 from node.api.routing import Call, Route
 from node.dicom.jsonmodel import DicomJson, instance_result, series_result, study_result
@@ -63,7 +63,7 @@ class Qido:
         self, call: Call, search: Search, found: Sequence[_T], results: list[DicomJson], level: str
     ) -> web.Response:
         await self._reads.searched(call.caller, min(len(found), search.limit), level)
-        answer = web.Response(body=msgspec.json.encode(results[: search.limit]), content_type=DICOM_JSON)
+        answer = web.Response(body=encode_json(results[: search.limit]), content_type=DICOM_JSON)
         if len(found) > search.limit:
             answer.headers.add("Warning", '299 leveret "There are more results; ask with offset"')
         if search.ignored:
@@ -77,8 +77,16 @@ def _search(call: Call, levels: Sequence[str]) -> Search:
 
 
 def base_url(call: Call) -> str:
-    """The address of the service as the caller wrote it; ends before ``/studies``."""
-    return f"{call.request.scheme}://{call.request.host}{BASE}"
+    """The address of the service as the caller wrote it; ends before ``/studies``.
+
+    Some clients (dicomweb-client) leave the port out of the Host header; then it is the one that they reached.
+    """
+    request = call.request
+    host = request.host
+    socket_name = request.get_extra_info("sockname")
+    if ":" not in host.rpartition("]")[2] and isinstance(socket_name, tuple):
+        host = f"{host}:{socket_name[1]}"
+    return f"{request.scheme}://{host}{BASE}"
 
 
 def study_of(call: Call) -> StudyInstanceUID | None:

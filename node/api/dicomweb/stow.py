@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-import msgspec
 from aiohttp import web
 
 from node.api.dicomweb.accept import DICOM, DICOM_JSON, RELATED
 from node.api.dicomweb.multipart import MediaType, MultipartParser
 from node.api.dicomweb.qido import BASE, base_url, study_of
+from node.api.encoding import encode_json
 from node.api.rest.access import CLINICAL
 from node.api.routing import Call, Route, read_body, read_piece
 from node.errors.access import InvalidInput, UnsupportedMedia, UploadBroken
@@ -135,7 +135,7 @@ def _answer(call: Call, outcome: _Outcome) -> web.Response:
     if nameless:
         document["0008119A"] = {"vr": "SQ", "Value": [_failure(reason) for reason in nameless]}
     status = 200 if not outcome.failed else 202 if outcome.stored else 409
-    return web.Response(status=status, body=msgspec.json.encode(document), content_type=DICOM_JSON)
+    return web.Response(status=status, body=encode_json(document), content_type=DICOM_JSON)
 
 
 def _names(header: InstanceHeader) -> dict[str, object]:

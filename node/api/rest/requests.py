@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from aiohttp import web
 
+from node.api.encoding import encode_json
 from node.api.rest.access import CLINICAL
 from node.api.rest.inbox import named_request
 from node.api.rest.patients import Person, described
@@ -109,7 +110,7 @@ async def _with_pauses(views: AsyncIterator[RequestView]) -> AsyncGenerator[Requ
 
 
 def _event(view: RequestView) -> bytes:
-    return b"data: " + msgspec.json.encode(_shown(view)) + b"\n\n"
+    return b"data: " + encode_json(_shown(view)) + b"\n\n"
 
 
 def _shown(view: RequestView) -> dict[str, Any]:

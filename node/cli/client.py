@@ -81,11 +81,16 @@ class Daemon:
         return self._json("POST", path, body, "application/octet-stream")
 
     def events(self, path: str) -> Iterator[Any]:
-        """The documents of an event stream (SSE), as they come, until it ends."""
-        with self._answer("GET", path, None, "") as answer:
-            while line := answer.readline():
-                if line.startswith(b"data:"):
-                    yield json.loads(line[5:])
+        """The documents of an event stream (SSE), as they come, until it ends or nobody listens any more."""
+        try:
+            with self._answer("GET", path, None, "") as answer:
+                while line := answer.readline():
+                    if line.startswith(b"data:"):
+                        yield json.loads(line[5:])
+        except (http.client.HTTPException, OSError) as exc:
+            raise NotRunning from exc
+        finally:
+            self._connection.close()  # what is left of the stream must not be taken for the next answer
 
     def close(self) -> None:
         """Hang up."""

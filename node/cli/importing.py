@@ -16,6 +16,7 @@ from node.cli.client import Daemon, DaemonRefused
 from node.cli.command import Session, command
 from node.dicom.sources import RefusedSource, SourceFile, find_sources
 from node.errors.base import LeveretError, describe
+from node.errors.dicom import UnreadableSource
 
 _IN_FLIGHT = 8  # files being read, sent or stored at once: enough to share one disk flush, few enough for memory
 _QUEUED = 2 * _IN_FLIGHT
@@ -54,10 +55,13 @@ class _Lines:
 
 
 @command("import")
-@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.pass_obj
 def import_files(session: Session, paths: tuple[Path, ...]) -> None:
     """Take in DICOM files, folders, ZIP archives and media with a DICOMDIR."""
+    missing = [path for path in paths if not path.exists()]
+    if missing:
+        raise UnreadableSource(str(missing[0]))
     daemon = session.daemon()
     import_id = daemon.post("/imports")["import_id"]
     totals = _Totals()

@@ -85,7 +85,9 @@ def _follow(session: Session, daemon: Daemon, request_id: str) -> dict[str, Any]
 
 
 def _for_people(result: Any) -> None:
-    if result["state"] == "COMPLETED":
+    if result["state"] == "COMPLETED" and not result["wire_bytes"]:
+        click.echo(f"COMPLETED: {show.plural(result['instances'], 'instance')}, all of them held here already.")
+    elif result["state"] == "COMPLETED":
         speed = result["bytes"] / max(result["seconds"], 0.001)
         click.echo(
             f"COMPLETED: {show.plural(result['instances'], 'instance')}, {show.size(result['bytes'])}"

@@ -43,7 +43,7 @@ def create(
     )
 
     def for_people(d: Any) -> None:
-        show.qr(d["code"])
+        show.qr(d["qr"])
         click.secho(f"\n    {d['code']}\n", bold=True)
         click.echo(f"Good until {show.moment(d['expires_at'])}, {show.plural(d['uses'], 'use')}. It is not kept here.")
         click.echo(f"To take it back: leveret share-code revoke {d['code_id']}")

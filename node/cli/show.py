@@ -24,7 +24,7 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str)
         click.echo(empty)
         return
     widths = [max(len(line[i]) for line in (list(headings), *texts)) for i in range(len(headings))]
-    click.echo("  ".join(click.style(h.ljust(w), bold=True) for h, w in zip(headings, widths, strict=True)).rstrip())
+    click.secho("  ".join(h.ljust(w) for h, w in zip(headings, widths, strict=True)).rstrip(), bold=True)
     for line in texts:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 

@@ -54,7 +54,7 @@ class ShareCodesResource:
             lifetime=new.expires_in,
             uses=new.uses,
         )
-        return {"code": made.code.text, **self._shown(made.consent)}
+        return {"code": made.code.text, "qr": made.code.url, **self._shown(made.consent)}
 
     async def list(self, _call: Call) -> object:
         """All codes, without their text, which is not kept."""

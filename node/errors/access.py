@@ -1,6 +1,6 @@
 """Who may do what at the local API, and requests to it that cannot be answered."""
 
-from node.errors.base import LeveretError, Retryable
+from node.errors.base import LeveretError
 
 
 class Unauthenticated(LeveretError):
@@ -129,10 +129,3 @@ class ApiNeedsTls(LeveretError):
     code = "api_needs_tls"
     advice = "Set [api] listen to 127.0.0.1:PORT and put a TLS proxy on this machine before it."
     status = 400
-
-
-class DaemonStopping(Retryable):
-    """The daemon is just stopping."""
-
-    code = "stopping"
-    advice = "Try again when it is back."

@@ -140,6 +140,9 @@ def facts_of(raw: RawHeader) -> HeaderFacts:
     def text(tag: int) -> str:
         return decode_text(values.get(tag, b""), codecs)
 
+    def person(tag: int) -> str:
+        return text(tag).rstrip("=")  # empty groups at the end may be left out (PS3.5 section 6.2)
+
     def plain(tag: int) -> str:
         return decode_text(values.get(tag, b""), ("ascii",))
 
@@ -154,7 +157,7 @@ def facts_of(raw: RawHeader) -> HeaderFacts:
         series_instance_uid=plain(SERIES_UID),
         patient_id=text(PATIENT_ID),
         issuer=text(ISSUER),
-        patient_name=text(PATIENT_NAME),
+        patient_name=person(PATIENT_NAME),
         birth_date=as_date(plain(BIRTH_DATE)),
         sex=plain(SEX),
         study_date=as_date(plain(STUDY_DATE)),
@@ -162,7 +165,7 @@ def facts_of(raw: RawHeader) -> HeaderFacts:
         accession_number=text(ACCESSION),
         study_id=text(STUDY_ID),
         study_description=text(STUDY_DESCRIPTION),
-        referring_physician=text(REFERRING),
+        referring_physician=person(REFERRING),
         series_date=as_date(plain(SERIES_DATE)),
         series_time=as_time(plain(SERIES_TIME)),
         series_description=text(SERIES_DESCRIPTION),

@@ -165,6 +165,8 @@ class _Walker:
         tag, vr, offset, length = self.header(at, self._encoding)
         if tag == 0 and length == 0 and vr in {NO_VR, b"\0\0"}:
             return None  # an empty (0000,0000) has no use outside a command: this is padding
+        if vr == NO_VR and at == 0 and self._looks_explicit(length):
+            raise Unusual
         if tag >> 16 == _DELIMITER_GROUP or not (vr in SHORT_VRS or vr in LONG_VRS or vr == NO_VR):
             raise Unusual
         return Element(tag, vr, offset, length, at)
@@ -247,10 +249,12 @@ class _Walker:
 
     def _past_the_end(self, element: Element) -> None:
         """Refuse a value that is not all there, unless the encoding is what is wrong."""
-        length = element.length.to_bytes(4, "big" if self._encoding.big else "little")
-        if element.vr == NO_VR and length[:2] in SHORT_VRS | LONG_VRS:
-            raise Unusual
-        raise Truncated
+        raise Unusual if element.vr == NO_VR and self._looks_explicit(element.length) else Truncated
+
+    def _looks_explicit(self, length: int) -> bool:
+        """Whether an implicit length is really a VR and half a length: as a length it would be 16 MiB and more."""
+        raw = length.to_bytes(4, "big" if self._encoding.big else "little")
+        return raw[:2] in SHORT_VRS or raw[:2] in LONG_VRS
 
     def _check_tail(self, at: int) -> None:
         """Fewer than eight bytes are left: nothing, or padding."""

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from node.dicom.pool import ParserPool
 from node.errors.peers import RemoteRefusal
@@ -133,6 +134,7 @@ class IncomingStream:
         self._expected: deque[int] = deque()
         self._taken = 0  # budget for the instance that comes next
         self._pieces: asyncio.Queue[bytearray | None] | None = None  # of the large instance that is coming
+        self._large: asyncio.Task[None] | None = None  # what takes them
 
     async def run(self, batch: Sequence[int]) -> None:
         """Ask for these instances and hand each to the stager; they may not be durable yet when this returns."""
@@ -152,6 +154,8 @@ class IncomingStream:
         finally:
             self._stager.budget.give_back(self._taken)
             self._taken = 0
+            if self._pieces is not None and self._large is not None:
+                self._large.cancel()  # its other pieces will not come
         if not reader.ended:
             raise StreamCut
 
@@ -163,7 +167,7 @@ class IncomingStream:
                 raise FrameError("instances are missing")
             return
         if frame.is_last and self._pieces is None:
-            self._puts.create_task(self._stager.take(frame.index, frame.data, self._hand_over()))
+            self._begin(self._stager.take(frame.index, frame.data, self._hand_over()))
         else:
             await self._pass_on(frame)
         if frame.is_last:
@@ -173,11 +177,18 @@ class IncomingStream:
     async def _pass_on(self, frame: PieceFrame) -> None:
         if self._pieces is None:
             self._pieces = asyncio.Queue(maxsize=1)
-            self._puts.create_task(self._stager.take_pieces(frame.index, self._pieces, self._hand_over()))
+            self._large = self._begin(self._stager.take_pieces(frame.index, self._pieces, self._hand_over()))
         await self._pieces.put(frame.data)
         if frame.is_last:
             await self._pieces.put(None)
             self._pieces = None
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        try:
+            return self._puts.create_task(work)
+        except RuntimeError:  # another instance has failed, and its error is on the way to end this stream too
+            work.close()
+            raise StreamCut from None
 
     async def _make_room(self) -> None:
         if self._expected:

@@ -54,12 +54,22 @@ class Pull:
         series = [entry.series_instance_uid for _, entry in self._manifest.instances]
         self._queue = deque(travel_order(series, missing))
         self._left = sum(self._size(index) for index in missing)
+        trouble: Exception | None = None
         try:
-            async with asyncio.TaskGroup() as puts, asyncio.TaskGroup() as streams:
-                for _ in range(min(self._streams, len(missing))):
-                    streams.create_task(self._work(puts))
+            async with asyncio.TaskGroup() as puts:
+                try:
+                    await self._all_streams(min(self._streams, len(missing)), puts)
+                except ExceptionGroup as group:
+                    trouble = worst(group)  # what has arrived whole is staged all the same: each attempt gets on
         except ExceptionGroup as group:
             raise worst(group) from group
+        if trouble is not None:
+            raise trouble
+
+    async def _all_streams(self, count: int, puts: asyncio.TaskGroup) -> None:
+        async with asyncio.TaskGroup() as streams:
+            for _ in range(count):
+                streams.create_task(self._work(puts))
 
     async def _work(self, puts: asyncio.TaskGroup) -> None:
         while self._queue:

@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from support.ct import CtStudy, dataset_of
-
 from node.clock import SystemClock
 from node.config import ConsentSettings
 from node.crypto.identity import Identity
@@ -37,6 +35,7 @@ from node.sharing.trust import TrustList
 from node.store import audit
 from node.store.engine import Database
 from node.store.objects import ObjectStore
+from support.ct import CtStudy, dataset_of
 
 EXPLICIT_LITTLE = TransferSyntaxUID("1.2.840.10008.1.2.1")
 ACTOR = "user:clin"
@@ -88,7 +87,9 @@ class SharingNode:
         self.requests = Requests(
             db=db, identity=identity, trust=self.trust, engine=self.engine, holder=self.holder, clock=self.clock
         )
-        self.server.add_routes(routes(self.holder, self.objects))
+        self.server.add_routes(
+            routes(options.get("requests_port", self.holder), options.get("objects_port", self.objects))
+        )
         for listener in (self.server, self.clients, self.objects, self.engine):
             self.trust.subscribe(listener)
         self.trust.on_seen(self.engine.peer_seen)

@@ -1,0 +1,444 @@
+"""Who may have what: codes, proofs, signed requests, refusals that tell nothing, and a person's decision."""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.ct import CtStudy
+from support.sharing_node import ACTOR, SharingNode, befriend, sharing_node
+
+from node.config import ConsentSettings
+from node.crypto import sharecode
+from node.crypto.identity import Identity
+from node.crypto.jws import JwsType, sign_jws, verify_jws
+from node.errors.codes import ShareCodeMalformed, ShareCodeMistyped
+from node.errors.crypto_identity import MalformedJws
+from node.errors.sharing import (
+    InvalidRequest,
+    InvalidShareCodeOrder,
+    NoSuchRequest,
+    NoSuchShareCode,
+    NothingToShare,
+    RequestIdReused,
+    RequestMalformed,
+    RequestNotPending,
+    RequestStale,
+    ReviewChanged,
+    ShareCodeUsed,
+    SignerMismatch,
+    WrongHolder,
+)
+from node.errors.trust import UnknownPeer
+from node.model.audit import AuditType
+from node.model.consent import CodeState, ConsentId, PurposeOfUse, code_state
+from node.model.ids import PatientKey, PeerId, RequestId, StudyInstanceUID, StudyRef
+from node.model.instance import Demographics
+from node.model.release import DecisionNotice, Verdict
+from node.model.request import CodeProof, ReleaseRequest, StudyTarget, Subject
+from node.peers.messages import decode_decision, encode_body, encode_request
+from node.sharing.holder import REFUSAL_GRID
+from node.store import consents, feeds, requests, transfers
+
+STUDY = CtStudy(instances=2, rows=16)
+OTHER = CtStudy(instances=2, rows=16, seed=2, patient_id="CT-0002", patient_name="Other^Olga", sex="M")
+UID = StudyInstanceUID(STUDY.study_uid)
+
+
+@pytest.fixture
+async def north(tmp_path: Path) -> AsyncIterator[SharingNode]:
+    """A holder of two studies, with small limits."""
+    settings = ConsentSettings(code_failures=3, peer_failures=6)
+    async with sharing_node("north", tmp_path, consent=settings) as node:
+        await node.hold(STUDY, OTHER)
+        yield node
+
+
+@pytest.fixture
+async def lake(tmp_path: Path, north: SharingNode) -> AsyncIterator[SharingNode]:
+    """A facility that north trusts; its requests are made by hand."""
+    async with sharing_node("lake", tmp_path, engine=False) as node:
+        await befriend(north, node)
+        yield node
+
+
+class Asker:
+    """Makes signed requests, right ones and wrong ones, and hands them to the holder as its peer server would."""
+
+    def __init__(self, north: SharingNode, lake: SharingNode) -> None:
+        self.north, self.me, self.now = north, lake.identity, north.clock.now
+
+    def request(self, *targets: StudyTarget, **changes: object) -> ReleaseRequest:
+        request = ReleaseRequest(
+            RequestId.new(),
+            self.north.peer_id,
+            self.me.peer_id,
+            "dr.who",
+            "clinician",
+            PurposeOfUse.TREAT,
+            Subject(),
+            targets or (UID,),
+        )
+        return replace(request, **changes)  # type: ignore[arg-type]
+
+    def token(
+        self, request: ReleaseRequest, code: str | None, *, at: int | None = None, signer: Identity | None = None
+    ) -> str:
+        body = encode_body(request)
+        proof = None
+        if code is not None:
+            parsed = sharecode.parse(code)
+            digest = hashlib.sha256(body).digest()
+            mac = sharecode.proof(parsed.mac_key, digest, request.holder, request.requester)
+            proof = CodeProof(parsed.lookup_id, mac)
+        payload = encode_request(body, proof, self.now() if at is None else at)
+        return sign_jws(signer or self.me, JwsType.REQUEST, payload)
+
+    async def send(self, token: str) -> DecisionNotice:
+        answer = await self.north.holder.receive(self.me.peer_id, token)
+        return decode_decision(verify_jws(answer, JwsType.DECISION, self.north.identity.public_key, max_bytes=4096))
+
+    async def ask(self, code: str | None, *targets: StudyTarget, **changes: object) -> str:
+        """The verdict, or the code of the refusal."""
+        notice = await self.send(self.token(self.request(*targets, **changes), code))
+        return notice.code or notice.verdict.value
+
+
+@pytest.fixture
+def asker(north: SharingNode, lake: SharingNode) -> Asker:
+    return Asker(north, lake)
+
+
+# Codes
+
+
+async def test_a_code_covers_all_own_studies_of_the_patient_and_closes_revisions(north: SharingNode) -> None:
+    second = CtStudy(instances=1, rows=16, seed=3)
+    await north.hold(second)
+    made = await north.share_codes.create(north.patient(STUDY), by=ACTOR)
+    assert made.consent.studies == {UID, second.study_uid}
+    assert made.consent.expires_at - made.consent.created_at == 30 * 86_400
+    assert not any(s.revision_open for s in await north.store.studies() if s.patient == north.patient(STUDY))
+    one = await north.share_codes.create(north.patient(STUDY), by=ACTOR, studies=[UID])
+    assert one.consent.studies == {UID}
+    assert [c.consent_id for c in await north.share_codes.page()] == [one.consent.consent_id, made.consent.consent_id]
+    assert made.code.text not in repr(made)
+
+
+async def test_a_study_that_came_later_is_not_covered(north: SharingNode, asker: Asker) -> None:
+    code = await north.code_for(STUDY)
+    later = CtStudy(instances=1, rows=16, seed=3)
+    await north.hold(later)
+    assert await asker.ask(code, StudyInstanceUID(later.study_uid)) == "share_code_other_study"
+
+
+@pytest.mark.parametrize("bounds", [{"uses": 0}, {"uses": 101}, {"lifetime": 0}, {"lifetime": 367 * 86_400}])
+async def test_a_code_has_bounds(north: SharingNode, bounds: dict[str, int]) -> None:
+    with pytest.raises(InvalidShareCodeOrder):
+        await north.share_codes.create(north.patient(STUDY), by=ACTOR, **bounds)  # type: ignore[arg-type]
+
+
+async def test_nothing_to_share(north: SharingNode) -> None:
+    with pytest.raises(NothingToShare):
+        await north.share_codes.create(PatientKey(north.issuer, "nobody"), by=ACTOR)
+    with pytest.raises(NothingToShare):
+        await north.share_codes.create(north.patient(STUDY), by=ACTOR, studies=[StudyInstanceUID(OTHER.study_uid)])
+    with pytest.raises(NoSuchShareCode):
+        await north.share_codes.revoke(ConsentId.new(), by=ACTOR)
+
+
+# Decisions
+
+
+async def test_each_refusal_of_a_proved_code_says_why(north: SharingNode, asker: Asker) -> None:
+    code = await north.code_for(STUDY, uses=2)
+    assert await asker.ask(code, StudyInstanceUID(OTHER.study_uid)) == "share_code_other_study"
+    assert await asker.ask(code, StudyInstanceUID("1.2.3")) == "share_code_other_study"
+    assert await asker.ask(code, purpose=PurposeOfUse.HRESCH) == "purpose_not_covered"
+    assert await asker.ask(code) == "permit"
+    assert await asker.ask(code) == "permit"
+    assert await asker.ask(code) == "share_code_used"
+    short = await north.code_for(STUDY, lifetime=60)
+    north.clock.offset += 61
+    assert await asker.ask(short) == "share_code_expired"
+    revoked = await north.code_for(STUDY)
+    await north.share_codes.revoke((await north.share_codes.page())[0].consent_id, by=ACTOR)
+    assert await asker.ask(revoked) == "share_code_revoked"
+
+
+async def test_a_ref_of_an_announcement_names_a_study(north: SharingNode, lake: SharingNode, asker: Asker) -> None:
+    code, ref = await north.code_for(STUDY, uses=9), StudyRef.new()
+    async with north.db.write() as tx:
+        await feeds.set_announced(tx, lake.peer_id, UID, feeds.Announced(ref, 1))
+    assert await asker.ask(code, ref) == "permit"
+    assert await asker.ask(code, StudyRef.new()) == "share_code_other_study"
+
+
+async def test_whoever_proves_nothing_hears_one_thing(north: SharingNode, asker: Asker) -> None:
+    code = await north.code_for(STUDY)
+    foreign = sharecode.generate().text
+    wrong_mac = asker.request()
+    proof = CodeProof(sharecode.parse(code).lookup_id, bytes(32))
+    forged = sign_jws(asker.me, JwsType.REQUEST, encode_request(encode_body(wrong_mac), proof, asker.now()))
+    tokens = [
+        asker.token(asker.request(), foreign),
+        asker.token(asker.request(StudyInstanceUID("1.2.3")), foreign),
+        asker.token(asker.request(), None),
+        forged,
+    ]
+    answers, times = [], []
+    for token in tokens:
+        started = time.monotonic()
+        answers.append(await north.holder.receive(asker.me.peer_id, token))
+        times.append(time.monotonic() - started)
+    notices = [
+        decode_decision(verify_jws(a, JwsType.DECISION, north.identity.public_key, max_bytes=4096)) for a in answers
+    ]
+    assert {n.code for n in notices} == {"not_released"}
+    assert len({len(a) for a in answers}) == 1
+    assert min(times) >= REFUSAL_GRID - 0.01
+
+
+async def test_a_code_is_locked_after_too_many_wrong_proofs(north: SharingNode, asker: Asker) -> None:
+    code = await north.code_for(STUDY)
+    for _ in range(3):
+        proof = CodeProof(sharecode.parse(code).lookup_id, bytes(32))
+        body = encode_body(asker.request())
+        await asker.send(sign_jws(asker.me, JwsType.REQUEST, encode_request(body, proof, asker.now())))
+    assert await asker.ask(code) == "share_code_locked"
+    (consent,) = await north.share_codes.page()
+    assert (consent.failures, code_state(consent, north.clock.now())) == (3, CodeState.LOCKED)
+    assert len(await north.events(AuditType.SHARE_CODE_LOCKED)) == 1
+    assert len(await north.events(AuditType.SHARE_CODE_FAILED)) == 3
+
+
+async def test_a_peer_that_fails_too_often_waits_until_tomorrow(north: SharingNode, asker: Asker) -> None:
+    code = await north.code_for(STUDY)
+    for _ in range(6):
+        assert await asker.ask(sharecode.generate().text) == "not_released"
+    assert await asker.ask(code) == "not_released"
+    north.clock.offset += 86_400
+    assert await asker.ask(code) == "permit"
+    async with north.db.read() as rx:
+        assert await consents.peer_failures(rx, asker.me.peer_id, north.clock.now()) == 0
+
+
+async def test_a_hundred_uses_of_a_one_use_code_release_once(north: SharingNode, asker: Asker) -> None:
+    code = await north.code_for(STUDY)
+    answers = await asyncio.gather(*(asker.ask(code) for _ in range(100)))
+    assert sorted(set(answers)) == ["permit", "share_code_used"]
+    assert answers.count("permit") == 1
+    assert len(await north.events(AuditType.RELEASED)) == 1
+    assert len(await north.events(AuditType.REQUEST_DECIDED)) == 100
+
+
+async def test_a_retry_is_free_and_hears_the_same(north: SharingNode, asker: Asker) -> None:
+    code, request = await north.code_for(STUDY), asker.request()
+    first = await asker.send(asker.token(request, code))
+    again = [await asker.send(asker.token(request, code, at=asker.now() - n)) for n in range(3)]
+    assert {first, *again} == {first}
+    (consent,) = await north.share_codes.page()
+    assert consent.used == 1
+    wrong = asker.request()
+    for _ in range(3):
+        await asker.send(asker.token(wrong, sharecode.generate().text))
+    assert len(await north.events(AuditType.SHARE_CODE_FAILED)) == 1
+
+
+async def test_a_release_counts_from_the_decision_and_never_outlives_its_consent(
+    north: SharingNode, asker: Asker
+) -> None:
+    for lifetime, expected in ((30 * 86_400, 14 * 86_400), (3600, 3600)):
+        code, request = await north.code_for(STUDY, lifetime=lifetime), asker.request()
+        notice = await asker.send(asker.token(request, code))
+        async with north.db.read() as rx:
+            stored = await transfers.release_of(rx, request.request_id)
+        assert stored is not None
+        assert expected - 2 <= stored.expires_at - notice.at <= expected
+
+
+# What is not a request of this peer for this holder, now
+
+
+async def test_what_is_wrongly_signed_or_addressed_is_refused(north: SharingNode, asker: Asker) -> None:
+    code, stranger = await north.code_for(STUDY), Identity.generate()
+    request = asker.request()
+    with pytest.raises(SignerMismatch):
+        await asker.send(asker.token(request, code, signer=stranger))
+    with pytest.raises(SignerMismatch):
+        await asker.send(asker.token(replace(request, requester=stranger.peer_id), code))
+    with pytest.raises(WrongHolder):
+        await asker.send(asker.token(replace(request, holder=stranger.peer_id), code))
+    for at in (asker.now() - 601, asker.now() + 121, 0):
+        with pytest.raises(RequestStale):
+            await asker.send(asker.token(request, code, at=at))
+    with pytest.raises(MalformedJws):
+        await asker.send(sign_jws(asker.me, JwsType.RECEIPT, b"{}"))
+    with pytest.raises(RequestMalformed):
+        await asker.send(sign_jws(asker.me, JwsType.REQUEST, b'{"v":1,"v":1}'))
+    assert (await north.share_codes.page())[0].used == 0
+    async with north.db.read() as rx:
+        assert await requests.get_received(rx, request.request_id) is None
+
+
+async def test_a_proof_is_good_for_one_requester_and_one_holder(
+    north: SharingNode, asker: Asker, tmp_path: Path
+) -> None:
+    """A code's proof that another facility saw is worth nothing to it."""
+    code = await north.code_for(STUDY)
+    async with sharing_node("thief", tmp_path, engine=False) as thief:
+        await befriend(north, thief)
+        parsed, request = sharecode.parse(code), replace(asker.request(), requester=thief.peer_id)
+        digest = hashlib.sha256(encode_body(request)).digest()
+        for holder, requester in ((north.peer_id, asker.me.peer_id), (thief.peer_id, thief.peer_id)):
+            mac = sharecode.proof(parsed.mac_key, digest, holder, requester)
+            payload = encode_request(encode_body(request), CodeProof(parsed.lookup_id, mac), asker.now())
+            answer = await north.holder.receive(thief.peer_id, sign_jws(thief.identity, JwsType.REQUEST, payload))
+            notice = decode_decision(verify_jws(answer, JwsType.DECISION, north.identity.public_key, max_bytes=4096))
+            assert notice.code == "not_released"
+            request = replace(request, request_id=RequestId.new())
+            digest = hashlib.sha256(encode_body(request)).digest()
+
+
+async def test_an_id_names_one_request_of_one_peer(north: SharingNode, asker: Asker, tmp_path: Path) -> None:
+    code, request = await north.code_for(STUDY, uses=9), asker.request()
+    await asker.send(asker.token(request, code))
+    with pytest.raises(RequestIdReused):
+        await asker.send(asker.token(replace(request, user="another"), code))
+    async with sharing_node("thief", tmp_path, engine=False) as thief:
+        await befriend(north, thief)
+        other = Asker(north, thief)
+        with pytest.raises(RequestIdReused):
+            await other.send(other.token(replace(request, requester=thief.peer_id), code))
+        for look in (north.holder.decision, north.holder.manifest, north.holder.cancelled):
+            with pytest.raises(NoSuchRequest):
+                await look(thief.peer_id, request.request_id)
+        with pytest.raises(NoSuchRequest):
+            async with north.objects.open(thief.peer_id, request.request_id, [0]):
+                pass
+    async with north.objects.open(asker.me.peer_id, request.request_id, [0]):
+        pass
+
+
+@pytest.mark.parametrize("indexes", [[2], [0, 0], [0, 10**6]])
+async def test_only_instances_of_the_manifest_are_streamed(
+    north: SharingNode, asker: Asker, indexes: list[int]
+) -> None:
+    request = asker.request()
+    await asker.send(asker.token(request, await north.code_for(STUDY)))
+    with pytest.raises(InvalidRequest):
+        async with north.objects.open(asker.me.peer_id, request.request_id, indexes):
+            pass
+
+
+# A person decides
+
+
+SOMEBODY_ELSE = Subject(None, Demographics("Else^Somebody", "19000102", "M"))
+
+
+async def test_a_conflict_waits_for_a_person_who_says_yes(north: SharingNode, asker: Asker) -> None:
+    code, request = await north.code_for(STUDY), asker.request(subject=SOMEBODY_ELSE)
+    assert (await asker.send(asker.token(request, code))).verdict is Verdict.REVIEW
+    assert (await north.share_codes.page())[0].used == 0, "nothing is consumed yet"
+    (entry,) = await north.inbox.page()
+    assert entry.reasons == ("birth_date_conflict", "name_conflict", "sex_conflict")
+    assert (entry.patient, entry.demographics.name) == (north.patient(STUDY), STUDY.patient_name)
+    assert (entry.said, entry.studies) == (SOMEBODY_ELSE, (UID,))
+    assert await north.inbox.release(request.request_id, by=ACTOR) == (UID,)
+    assert (await north.share_codes.page())[0].used == 1
+    assert (await asker.send(asker.token(request, code))).verdict is Verdict.PERMIT
+    assert await north.holder.manifest(asker.me.peer_id, request.request_id)
+    with pytest.raises(RequestNotPending):
+        await north.inbox.release(request.request_id, by=ACTOR)
+    assert await north.inbox.page() == []
+
+
+async def test_a_person_says_no(north: SharingNode, asker: Asker) -> None:
+    request = asker.request(subject=SOMEBODY_ELSE)
+    token = asker.token(request, await north.code_for(STUDY))
+    await asker.send(token)
+    await north.inbox.refuse(request.request_id, reason="another person", by=ACTOR)
+    assert (await asker.send(token)).code == "refused_by_operator"
+    with pytest.raises(NoSuchRequest):
+        await north.holder.manifest(asker.me.peer_id, request.request_id)
+    with pytest.raises(NoSuchRequest):
+        await north.inbox.refuse(RequestId.new(), reason="", by=ACTOR)
+
+
+async def test_a_yes_comes_too_late_when_the_use_is_gone(north: SharingNode, asker: Asker) -> None:
+    code, request = await north.code_for(STUDY), asker.request(subject=SOMEBODY_ELSE)
+    token = asker.token(request, code)
+    await asker.send(token)
+    assert await asker.ask(code) == "permit"
+    with pytest.raises(ShareCodeUsed):
+        await north.inbox.release(request.request_id, by=ACTOR)
+    assert (await asker.send(token)).code == "share_code_used"
+
+
+async def test_a_peer_without_auto_release_waits_and_new_reasons_are_looked_at(
+    north: SharingNode, lake: SharingNode, asker: Asker
+) -> None:
+    request = asker.request(subject=SOMEBODY_ELSE)
+    await asker.send(asker.token(request, await north.code_for(STUDY)))
+    await north.trust.set_policy(lake.peer_id, {"auto_release": "false"})
+    with pytest.raises(ReviewChanged):
+        await north.inbox.release(request.request_id, by=ACTOR)
+    code = await north.code_for(STUDY)
+    assert await asker.ask(code) == "review"
+    assert [e.reasons for e in await north.inbox.page()][-1] == ("policy",)
+
+
+async def test_a_requester_that_gave_up_is_not_in_the_inbox(north: SharingNode, asker: Asker) -> None:
+    request = asker.request(subject=SOMEBODY_ELSE)
+    await asker.send(asker.token(request, await north.code_for(STUDY)))
+    await north.holder.cancelled(asker.me.peer_id, request.request_id)
+    assert await north.inbox.page() == []
+
+
+# The requester's side of it
+
+
+async def test_a_reviewed_request_begins_by_itself(tmp_path: Path, north: SharingNode) -> None:
+    async with sharing_node("hill", tmp_path) as hill:
+        await befriend(north, hill)
+        order = hill.order(north, STUDY, await north.code_for(STUDY), subject=SOMEBODY_ELSE)
+        request_id = await hill.requests.ask(order, by=ACTOR)
+        assert (await hill.requests.wait(request_id)).state == "REVIEW"
+        await north.inbox.release(request_id, by=ACTOR)
+        async with asyncio.timeout(20):
+            while (await hill.requests.view(request_id)).state == "REVIEW":
+                await asyncio.wait((hill.engine.changed(),), timeout=1)
+            assert (await hill.requests.wait(request_id)).state == "COMPLETED"
+
+
+async def test_a_refused_request_says_why(tmp_path: Path, north: SharingNode) -> None:
+    async with sharing_node("hill", tmp_path) as hill:
+        await befriend(north, hill)
+        code = await north.code_for(STUDY)
+        order = hill.order(north, STUDY, code, targets=(StudyInstanceUID(OTHER.study_uid),))
+        view = await hill.requests.wait(await hill.requests.ask(order, by=ACTOR))
+        assert (view.state, view.code) == ("REFUSED", "share_code_other_study")
+        async with hill.db.read() as rx:
+            row = await requests.get_sent(rx, view.request_id)
+        assert row is not None
+        assert row.proof is None, "an answered request keeps no proof"
+
+
+async def test_what_cannot_be_right_is_not_sent(north: SharingNode, lake: SharingNode) -> None:
+    code = await north.code_for(STUDY)
+    mistyped = code[:-1] + ("A" if code[-1] != "A" else "B")
+    with pytest.raises(ShareCodeMistyped):
+        await lake.requests.ask(lake.order(north, STUDY, mistyped), by=ACTOR)
+    with pytest.raises(ShareCodeMalformed):
+        await lake.requests.ask(lake.order(north, STUDY, "hello"), by=ACTOR)
+    with pytest.raises(InvalidRequest):
+        await lake.requests.ask(lake.order(north, STUDY, code, targets=()), by=ACTOR)
+    with pytest.raises(UnknownPeer):
+        await lake.requests.ask(lake.order(north, STUDY, code, peer=PeerId(bytes(32))), by=ACTOR)
+    with pytest.raises(NoSuchRequest):
+        await lake.requests.view(RequestId.new())
+    assert await lake.requests.transfers() == []

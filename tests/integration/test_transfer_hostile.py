@@ -1,0 +1,269 @@
+"""A recipient against holders that lie: whatever they sign or send, nothing of it is shown, and the request ends."""
+
+import hashlib
+from base64 import urlsafe_b64decode
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.ct import CtStudy, dataset_of
+from support.sharing_node import ACTOR, SharingNode, befriend, sharing_node
+
+from node.crypto import sharecode
+from node.crypto.identity import Identity
+from node.crypto.jws import JwsType, sign_jws, verify_jws
+from node.model.ids import Digest, PatientKey, PeerId, RequestId, SOPInstanceUID, StudyInstanceUID, TransferSyntaxUID
+from node.model.instance import Demographics, ManifestEntry
+from node.model.release import DecisionNotice, ReleasedStudy, ReleaseManifest, Verdict
+from node.model.transfer import TransferState
+from node.peers.frames import END_FRAME, head, stop_frame
+from node.peers.handlers_requests import Writer
+from node.peers.messages import (
+    MAX_REQUEST_BYTES,
+    decode_body,
+    decode_request,
+    encode_decision,
+    encode_manifest,
+)
+from node.sharing.requests import RequestView
+from node.store.study_queries import StudyQuery
+
+STUDY = CtStudy(instances=3, rows=16)
+EXPLICIT = TransferSyntaxUID("1.2.840.10008.1.2.1")
+STRANGER = Identity.generate()
+
+ChangeManifest = Callable[[ReleaseManifest], ReleaseManifest]
+
+
+class LyingHolder:
+    """A holder that permits everything, signs what it is told to, and sends what it likes."""
+
+    def __init__(self) -> None:
+        self.identity = Identity.generate()
+        self.files = [dataset_of(file) for file in STUDY.files()]
+        self.change: ChangeManifest = lambda manifest: manifest
+        self.send: Callable[[Sequence[int]], list[bytes]] = self.honestly
+        self.notice: Callable[[DecisionNotice], DecisionNotice] = lambda notice: notice
+        self.manifest_signer = self.identity
+        self.released: dict[RequestId, str] = {}
+        self.receipts: list[str] = []
+
+    async def prepare(self, parser: SharingNode) -> None:
+        """Know what an honest manifest would say."""
+        headers = [await parser.parsers.parse_header(data, EXPLICIT) for data in self.files]
+        self.entries = tuple(
+            ManifestEntry(
+                h.sop_class_uid,
+                h.sop_instance_uid,
+                h.series_instance_uid,
+                EXPLICIT,
+                len(data),
+                Digest(hashlib.sha256(data).digest()),
+            )
+            for h, data in zip(headers, self.files, strict=True)
+        )
+
+    def honestly(self, indexes: Sequence[int]) -> list[bytes]:
+        parts = [head(i, len(self.files[i])) + self.files[i] for i in indexes]
+        return [*parts, END_FRAME]
+
+    async def receive(self, peer: PeerId, token: str) -> str:
+        del peer
+        request = decode_body(decode_request(_unverified(token))[1])
+        study = ReleasedStudy(
+            StudyInstanceUID(STUDY.study_uid),
+            1,
+            PatientKey("LIAR", STUDY.patient_id),
+            Demographics(STUDY.patient_name, STUDY.birth_date, STUDY.sex),
+            self.entries,
+        )
+        manifest = ReleaseManifest(request.request_id, self.identity.peer_id, request.requester, 1, 2**33, (study,))
+        payload = encode_manifest(self.change(manifest))
+        self.released[request.request_id] = sign_jws(self.manifest_signer, JwsType.MANIFEST, payload)
+        notice = DecisionNotice(request.request_id, self.identity.peer_id, request.requester, 1, Verdict.PERMIT)
+        return sign_jws(self.identity, JwsType.DECISION, encode_decision(self.notice(notice)))
+
+    async def decision(self, peer: PeerId, request_id: RequestId) -> str:
+        raise AssertionError(peer, request_id)
+
+    async def manifest(self, peer: PeerId, request_id: RequestId) -> str:
+        del peer
+        return self.released[request_id]
+
+    async def take_receipt(self, peer: PeerId, request_id: RequestId, token: str) -> None:
+        del peer, request_id
+        self.receipts.append(token)
+
+    async def cancelled(self, peer: PeerId, request_id: RequestId) -> None:
+        del peer, request_id
+
+    @asynccontextmanager
+    async def open(self, peer: PeerId, request_id: RequestId, indexes: Sequence[int]) -> AsyncIterator["_Stream"]:
+        del peer, request_id
+        yield _Stream(self.send(indexes))
+
+
+class _Stream:
+    def __init__(self, parts: list[bytes]) -> None:
+        self._parts = parts
+
+    async def run(self, write: Writer) -> None:
+        for part in self._parts:
+            await write(part)
+
+
+def _unverified(token: str) -> bytes:
+    return urlsafe_b64decode(token.split(".")[1] + "==")
+
+
+@pytest.fixture
+async def liar(tmp_path: Path) -> AsyncIterator[tuple[LyingHolder, SharingNode]]:
+    """A lying holder and its victim."""
+    holder = LyingHolder()
+    lying = sharing_node("liar", tmp_path, identity=holder.identity, requests_port=holder, objects_port=holder)
+    async with lying as node, sharing_node("lake", tmp_path) as lake:
+        await befriend(node, lake)
+        await holder.prepare(lake)
+        yield holder, lake
+
+
+async def outcome(holder: LyingHolder, lake: SharingNode) -> RequestView:
+    order = lake.order(lake, STUDY, sharecode.generate().text, peer=holder.identity.peer_id, timeout=3)
+    return await lake.requests.wait(await lake.requests.ask(order, by=ACTOR))
+
+
+async def assert_nothing_came(lake: SharingNode, view: RequestView) -> None:
+    assert view.transfer.state is TransferState.FAILED
+    assert await lake.store.studies(StudyQuery()) == []
+    assert await lake.store.staged(view.request_id) == {}
+
+
+async def test_an_honest_one_passes(liar: tuple[LyingHolder, SharingNode]) -> None:
+    holder, lake = liar
+    assert (await outcome(holder, lake)).state == "COMPLETED"
+
+
+def _entry(number: int, **changes: object) -> ChangeManifest:
+    def change(manifest: ReleaseManifest) -> ReleaseManifest:
+        (study,) = manifest.studies
+        entries = list(study.entries)
+        entries[number] = replace(entries[number], **changes)  # type: ignore[arg-type]
+        return replace(manifest, studies=(replace(study, entries=tuple(entries)),))
+
+    return change
+
+
+def _study(**changes: object) -> ChangeManifest:
+    def change(manifest: ReleaseManifest) -> ReleaseManifest:
+        return replace(manifest, studies=(replace(manifest.studies[0], **changes),))  # type: ignore[arg-type]
+
+    return change
+
+
+MANIFESTS: dict[str, ChangeManifest] = {
+    "another request": lambda m: replace(m, request_id=RequestId.new()),
+    "another recipient": lambda m: replace(m, recipient=STRANGER.peer_id),
+    "another holder": lambda m: replace(m, holder=STRANGER.peer_id),
+    "a study not asked for": _study(study_instance_uid=StudyInstanceUID("1.2.3")),
+    "a study twice": lambda m: replace(m, studies=m.studies * 2),
+    "an instance twice": _entry(1, sop_instance_uid=SOPInstanceUID(STUDY.sop_uid(1))),
+    "a size of nothing": _entry(1, size=0),
+}
+
+
+@pytest.mark.parametrize("lie", MANIFESTS)
+async def test_a_manifest_that_cannot_be_right(liar: tuple[LyingHolder, SharingNode], lie: str) -> None:
+    holder, lake = liar
+    holder.change = MANIFESTS[lie]
+    view = await outcome(holder, lake)
+    assert (view.state, view.code) == ("FAILED", "manifest_refused")
+    await assert_nothing_came(lake, view)
+
+
+async def test_a_manifest_of_somebody_else(liar: tuple[LyingHolder, SharingNode]) -> None:
+    holder, lake = liar
+    holder.manifest_signer = STRANGER
+    view = await outcome(holder, lake)
+    assert (view.state, view.code) == ("FAILED", "manifest_refused")
+
+
+@pytest.mark.parametrize("field", ["request_id", "recipient", "holder"])
+async def test_a_decision_on_something_else(liar: tuple[LyingHolder, SharingNode], field: str) -> None:
+    holder, lake = liar
+    other: dict[str, object] = {"request_id": RequestId.new()}
+    holder.notice = lambda notice: replace(notice, **{field: other.get(field, STRANGER.peer_id)})  # type: ignore[arg-type]
+    view = await outcome(holder, lake)
+    assert (view.state, view.code) == ("FAILED", "peer_protocol_violation")
+    await assert_nothing_came(lake, view)
+
+
+LIES: dict[str, tuple[ChangeManifest, str]] = {
+    "hash": (_entry(1, digest=Digest(bytes(32))), "release_mismatch"),
+    "instance uid": (_entry(1, sop_instance_uid=SOPInstanceUID("1.2.3")), "release_mismatch"),
+    "patient id": (_study(patient=PatientKey("LIAR", "another")), "release_mismatch"),
+    "transfer syntax": (_entry(1, transfer_syntax_uid=TransferSyntaxUID("1.2.840.10008.1.2.2")), ""),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+async def test_an_instance_that_is_not_what_the_manifest_says(liar: tuple[LyingHolder, SharingNode], lie: str) -> None:
+    holder, lake = liar
+    holder.change, code = LIES[lie]
+    view = await outcome(holder, lake)
+    assert view.state == "FAILED"
+    assert not code or view.code == code
+    await assert_nothing_came(lake, view)
+
+
+def _streams(holder: LyingHolder) -> dict[str, Callable[[Sequence[int]], list[bytes]]]:
+    data = holder.files
+    return {
+        "other bytes": lambda _: [
+            head(0, len(data[0])) + data[1][: len(data[0])].ljust(len(data[0]), b"\0"),
+            END_FRAME,
+        ],
+        "a longer one": lambda _: [head(0, len(data[0]) + 1) + data[0] + b"\0", END_FRAME],
+        "a length without end": lambda _: [head(0, 2**60)],
+        "another index": lambda _: [head(7, 10) + bytes(10), END_FRAME],
+        "another order": lambda indexes: holder.honestly(list(reversed(indexes))),
+        "one twice": lambda indexes: holder.honestly([indexes[0], *indexes]),
+        "an end too soon": lambda _: [END_FRAME],
+        "more after the end": lambda indexes: [*holder.honestly(indexes), b"more"],
+        "a stop for good": lambda _: [stop_frame("object_unavailable")],
+        "no frames": lambda _: [b"HTTP/1.1 200 OK\r\n\r\n" * 100],
+    }
+
+
+@pytest.mark.parametrize("lie", _streams(LyingHolder()))
+async def test_a_stream_that_lies(liar: tuple[LyingHolder, SharingNode], lie: str) -> None:
+    holder, lake = liar
+    holder.send = _streams(holder)[lie]
+    view = await outcome(holder, lake)
+    assert view.state == "FAILED"
+    await assert_nothing_came(lake, view)
+
+
+async def test_a_stream_that_is_cut_is_resumed(liar: tuple[LyingHolder, SharingNode]) -> None:
+    holder, lake = liar
+    asked: list[list[int]] = []
+
+    def one_at_a_time(indexes: Sequence[int]) -> list[bytes]:
+        asked.append(list(indexes))
+        return holder.honestly(indexes)[:1]  # and no end
+
+    holder.send = one_at_a_time
+    view = await outcome(holder, lake)
+    assert view.state == "COMPLETED"
+    assert all(0 < len(indexes) <= 3 for indexes in asked)
+    (receipt,) = holder.receipts[:1] or [""]
+    assert not receipt or verify_jws(receipt, JwsType.RECEIPT, lake.identity.public_key, max_bytes=MAX_REQUEST_BYTES)
+
+
+async def test_other_bytes_under_a_uid_that_is_held_change_nothing(liar: tuple[LyingHolder, SharingNode]) -> None:
+    holder, lake = liar
+    held = await lake.hold(CtStudy(instances=1, rows=16, smooth=True))  # the same UIDs, other pixels
+    view = await outcome(holder, lake)
+    assert (view.state, view.code) == ("FAILED", "instance_conflict")
+    assert await lake.bytes_of(held) == held

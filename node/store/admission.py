@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from node.errors.storage import TransferIncomplete
 from node.model.ids import Digest, ObjectId, PeerId, RequestId, SOPInstanceUID
 from node.model.instance import Manifest, ManifestEntry
@@ -64,7 +66,10 @@ async def _require_complete(tx: Write, entries: Sequence[ManifestEntry]) -> None
     held = await digests(tx, [entry.sop_instance_uid for entry in entries])
     missing = [entry for entry in entries if held.get(entry.sop_instance_uid) != entry.digest]
     if missing:
-        aside = await tx.fetch_all("SELECT uid, digest FROM quarantine")
+        uids = msgspec.json.encode([str(entry.sop_instance_uid) for entry in missing]).decode()
+        aside = await tx.fetch_all(
+            "SELECT uid, digest FROM quarantine WHERE uid IN (SELECT value FROM json_each(?))", (uids,)
+        )
         put_aside = {(row[0], bytes(row[1])) for row in aside}
         missing = [e for e in missing if (str(e.sop_instance_uid), e.digest.value) not in put_aside]
     if missing:

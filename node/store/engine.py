@@ -36,7 +36,9 @@ Params = Sequence[object]
 _T = TypeVar("_T")
 
 KEY_BYTES = 32
-READERS = 4  # snapshots at a time; more only wait for the two cores that most nodes have
+READERS = 4  # connections kept for snapshots; more at a time only wait for the two cores that most nodes have
+OVERFLOW_SECONDS = 0.25  # who waits longer gets a connection of its own, so that nested read blocks cannot deadlock
+_WAL_LIMIT = 64 * 1024 * 1024  # a write-ahead log that grew beyond this is cut back by the next checkpoint
 _BUSY_MS = 5000  # only another process (a backup) can hold the index; the writers of this one queue on a lock
 _ITERATE_BATCH = 256  # rows fetched in one visit to the connection's thread
 _PRIMARY_CODE = 0xFF  # SQLite's extended result codes keep the primary one in the low byte
@@ -251,7 +253,7 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Read]:
         """One snapshot, on a connection of its own: readers never wait for the writer."""
-        async with self._slots:
+        async with self._slot():
             if self._closed:
                 raise StoreClosed
             connection = self._idle.pop() if self._idle else await self._connect()
@@ -265,6 +267,20 @@ class Database:
                 raise
             await self._give_back(connection)
 
+    @asynccontextmanager
+    async def _slot(self) -> AsyncIterator[None]:
+        held = True
+        try:
+            async with asyncio.timeout(OVERFLOW_SECONDS):
+                await self._slots.acquire()
+        except TimeoutError:
+            held = False
+        try:
+            yield
+        finally:
+            if held:
+                self._slots.release()
+
     async def truncate_wal(self) -> bool:
         """Move the write-ahead log into the database and empty its file; False if a reader was in the way."""
         async with self._write_lock:
@@ -274,7 +290,7 @@ class Database:
             return bool(row[0] == 0)
 
     async def _give_back(self, connection: _Connection) -> None:
-        if self._closed:
+        if self._closed or len(self._idle) >= READERS:
             await connection.close()
             return
         connection.post(_rollback)  # ends the snapshot; the thread's queue keeps the order
@@ -313,6 +329,7 @@ def _create(path: Path) -> None:
 def _prepare_writer(connection: Any) -> None:
     migrate(connection)  # refuses a newer database before anything is written
     connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT}")
 
 
 def _rollback(connection: Any) -> None:

@@ -94,6 +94,11 @@ async def add_visible(tx: Write, entries: Sequence[Entry], added: Added) -> None
         else:
             added.quarantined += await _put_aside(tx, entry, reason)
     await batch.write()
+    await tx.execute(
+        "DELETE FROM quarantine WHERE uid IN (SELECT value FROM json_each(?)) AND EXISTS"
+        " (SELECT 1 FROM instance i WHERE i.uid = quarantine.uid AND i.digest = quarantine.digest)",
+        (uids,),
+    )
 
 
 @dataclass(slots=True)

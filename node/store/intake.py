@@ -74,13 +74,18 @@ class Record:
 def judge(
     known: Sequence[Known], digest: Digest, contradiction: QuarantineReason | None
 ) -> Known | QuarantineReason | None:
-    """What becomes of an instance with ``digest``: held already, to be put aside, or (None) new."""
-    for one in known:
-        if one.digest == digest:
-            return one
-    if any(one.kind is not Kind.ASIDE for one in known):
-        return QuarantineReason.CONTENT_DIFFERS
-    return contradiction
+    """What becomes of an instance with ``digest``: held already, to be put aside, or (None) new.
+
+    One that was put aside before is new once what it contradicted is gone.
+    """
+    held = [one for one in known if one.kind is not Kind.ASIDE]
+    same = [one for one in held if one.digest == digest]
+    if same:
+        return same[0]
+    reason = QuarantineReason.CONTENT_DIFFERS if held else contradiction
+    if reason is None:
+        return None
+    return next((one for one in known if one.digest == digest), reason)
 
 
 class Intake:

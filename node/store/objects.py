@@ -4,7 +4,6 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -115,13 +114,14 @@ class ObjectStore:
         task, self._task = self._task, None
         if task is None:
             return
-        async with AsyncExitStack() as stack:
-            stack.callback(self._io.shutdown)
-            stack.callback(self._cpu.shutdown)
+        try:
             self._intake.retire()
             await self._intake.settled()
             self._indexer.close()
             await task
+        finally:
+            for executor in (self._cpu, self._io):
+                await asyncio.to_thread(executor.shutdown)
 
     async def __aenter__(self) -> Self:
         return self

@@ -31,6 +31,7 @@ class Space:
         self.idle = asyncio.Event()  # no put is under way
         self.idle.set()
         self._users = 0
+        self.series: set[SeriesInstanceUID] = set()  # of this study, as far as puts have asked
         self._settled = patient is not None
         self._claims = 0
 
@@ -113,15 +114,20 @@ class Spaces:
         self, space: Space, patient: PatientKey, series: SeriesInstanceUID
     ) -> QuarantineReason | None:
         """Why an instance of ``patient`` in ``series`` cannot be part of this study; if it can, its claim is noted."""
-        if series not in self._series:
+        owner = self._series.get(series)
+        if owner is None:
             async with self._db.read() as rx:
-                owner = await rx.fetch_value(
+                held = await rx.fetch_value(
                     "SELECT s.uid FROM series e JOIN study s ON s.id = e.study_id WHERE e.uid = ?", (str(series),)
                 )
-            self._series.setdefault(series, space.study if owner is None else StudyInstanceUID(owner))
-        if self._series[series] != space.study:
+            owner = self._series.get(series) or (space.study if held is None else StudyInstanceUID(held))
+        if owner != space.study:
             return QuarantineReason.SERIES_DIFFERS
-        return None if space.claim(patient) else QuarantineReason.PATIENT_DIFFERS
+        if not space.claim(patient):
+            return QuarantineReason.PATIENT_DIFFERS
+        self._series[series] = space.study
+        space.series.add(series)
+        return None
 
     async def key_of(self, space: bytes) -> SpaceKey | None:
         """The key of the space named ``space``; None if its study was deleted."""
@@ -164,5 +170,5 @@ class Spaces:
 
     def _forget(self, space: Space) -> None:
         self._cached.pop(space.study, None)
-        for series in [series for series, study in self._series.items() if study == space.study]:
-            del self._series[series]
+        for series in space.series:
+            self._series.pop(series, None)

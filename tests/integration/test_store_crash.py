@@ -1,6 +1,6 @@
 """SIGKILL at random moments of storing: nothing acknowledged is lost, nothing is there twice.
 
-A child process stores instances, half of them many at a time and some by stream or twice, and writes a line once each is
+A child process stores instances, several at a time, some of them by stream or twice, and writes a line once each is
 acknowledged. It is killed without warning; the next child opens the same directory and goes on.
 """
 
@@ -73,7 +73,7 @@ async def crash(directory: Path, times: int, seed: int) -> None:
             await check(directory, acknowledged)
     assert acknowledged
     await check(directory, acknowledged)
-    left_over = {path.stem for path in directory.glob("packs/*/*.pack")}
+    left_over = await asyncio.to_thread(lambda: {path.stem for path in directory.glob("packs/*/*.pack")})
     async with opened_store(directory) as (_store, db), db.read() as rx:
         known = {bytes(row[0]).hex() for row in await rx.fetch_all("SELECT name FROM pack")}
     assert left_over <= known  # what a killed stream left behind was removed

@@ -9,7 +9,7 @@ from node.store.packs import Disk
 
 
 class FailingDisk(Disk):
-    """A real disk until ``fail`` is called; then the named operation fails with ``code`` after ``after`` more of them."""
+    """A real disk until ``fail`` is called; then the named operation fails with ``code``, ``after`` more of them."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []

@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from blockbuster import blockbuster_ctx
+
 from node.clock import Clock, SystemClock
 from node.crypto.identity import Identity
 from node.crypto.keystore import KeyStore
@@ -82,8 +84,23 @@ async def opened_store(
     reserve: int = 0,
     master: bytes = MASTER,
 ) -> AsyncIterator[tuple[ObjectStore, Database]]:
-    """The store of ``directory``, made on first use."""
+    """The store of ``directory``, made on first use. A call of it that blocks the event loop fails the test."""
     own = keys(master)
+    with blockbuster_ctx("node"):
+        async with _opened(directory, own, clock=clock, disk=disk, observer=observer, reserve=reserve) as both:
+            yield both
+
+
+@asynccontextmanager
+async def _opened(
+    directory: Path,
+    own: KeyStore,
+    *,
+    clock: Clock | None,
+    disk: Disk | None,
+    observer: Observer | None,
+    reserve: int,
+) -> AsyncIterator[tuple[ObjectStore, Database]]:
     async with (
         await Database.open(directory / "index.db", own.index_key()) as db,
         await ObjectStore.open(

@@ -102,6 +102,20 @@ async def test_many_readers_take_turns(db: Database) -> None:
     assert all(task.result() == [] for task in tasks)
 
 
+async def test_nested_read_blocks_do_not_deadlock(db: Database) -> None:
+    everybody = asyncio.Barrier(10)
+
+    async def nested() -> list[str]:
+        async with db.read() as rx:
+            await rx.fetch_value("SELECT 1")
+            await everybody.wait()
+            return await names(db)
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(nested()) for _ in range(10)]
+    assert all(task.result() == [] for task in tasks)
+
+
 async def test_a_constraint_names_the_column_and_not_the_value(db: Database) -> None:
     async with db.write() as tx:
         await tx.execute("INSERT INTO thing (name) VALUES ('secret')")

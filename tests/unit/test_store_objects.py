@@ -7,18 +7,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.store import MASTER, header, instance_uid, keys, opened_store, study_uid
 
 from node.errors.crypto_keys import IntegrityError
 from node.errors.storage import DigestMismatch, ObjectDamaged, StoreClosed, UnknownInstance, UnknownStudy
-from node.model.ids import PatientKey, PeerId, SeriesInstanceUID, SOPClassUID, SOPInstanceUID
+from node.model.ids import Digest, ObjectId, PatientKey, PeerId, SeriesInstanceUID, SOPClassUID, SOPInstanceUID
 from node.store.engine import Database, Write
 from node.store.index_rows import Entry
+from node.store.intake import Kind, Known, judge
 from node.store.objects import ObjectStore, PutOutcome
-from node.store.packs import Pack
+from node.store.pack_format import QuarantineReason
 from node.store.study_queries import InstanceQuery, SeriesQuery, StudyQuery
 
 PIECE = 256 * 1024
+DIGESTS = [Digest(bytes([n]) * 32) for n in range(3)]
 
 
 @pytest.fixture
@@ -107,6 +111,17 @@ async def test_a_series_of_another_study_is_put_aside(store: ObjectStore, indexe
         await store.reader(instance_uid(2, 1))
 
 
+async def test_what_contradicted_a_deleted_study_is_welcome_afterwards(store: ObjectStore) -> None:
+    await store.put(header(study=1), b"one")
+    stray = replace(header(study=2), series_instance_uid=header(study=1).series_instance_uid)
+    assert (await store.put(stray, b"two")).outcome is PutOutcome.QUARANTINED
+    await store.delete_study(study_uid(1))
+    assert (await store.put(stray, b"two")).outcome is PutOutcome.STORED
+    await store.indexed()
+    totals = await store.totals()
+    assert (totals.instances, totals.quarantined) == (1, 0)
+
+
 async def test_a_uid_reused_in_another_study_is_put_aside(store: ObjectStore) -> None:
     await store.put(header(study=1), b"one")
     stray = replace(header(study=2), sop_instance_uid=instance_uid(1, 1))
@@ -183,9 +198,10 @@ async def test_nothing_on_the_disk_shows_a_patient(tmp_path: Path) -> None:
         await store.indexed()
         seen = _all_bytes(tmp_path)
     seen += _all_bytes(tmp_path)
+    modes = await asyncio.to_thread(lambda: {path.stat().st_mode & 0o077 for path in tmp_path.rglob("*")})
     secrets = (b"PAT-0042", b"LEVERET-TEST", "Müller".encode(), b"1.2.826.0.1", data[1000:1064], data[-64:], b"thorax")
     assert not [secret for secret in secrets if secret in seen]
-    assert all(path.stat().st_mode & 0o077 == 0 for path in tmp_path.rglob("*"))
+    assert modes == {0}
 
 
 def _all_bytes(directory: Path) -> bytes:
@@ -383,16 +399,15 @@ async def test_a_closed_store_refuses(tmp_path: Path) -> None:
 async def test_many_studies_at_once_keep_few_files_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("node.store.intake.MAX_OPEN_PACKS", 4)
     monkeypatch.setattr("node.store.spaces.MAX_CACHED", 4)
-    made: list[Pack] = []
-    monkeypatch.setattr("node.store.intake.Pack", lambda *a, **k: made.append(Pack(*a, **k)) or made[-1])
     async with opened_store(tmp_path) as (store, _db):
         async with asyncio.TaskGroup() as group:
             for number in range(60):
                 group.create_task(store.put(header(study=number % 20, instance=number), b"%d" % number))
         await store.indexed()
         assert (await store.totals()).instances == 60
-        await asyncio.sleep(0.05)
-        assert len([pack for pack in made if not pack.idle]) == 0
+        await store.put(header(study=1, instance=61), b"61")
+        assert len(store._intake._packs) <= 4
+        assert len(store._spaces._cached) <= 5
         for number in range(60):
             assert await everything(store, instance_uid(number % 20, number)) == b"%d" % number
 
@@ -409,3 +424,23 @@ async def test_a_peers_study_keeps_its_origin(store: ObjectStore) -> None:
 async def test_keys_are_the_nodes_own(tmp_path: Path) -> None:
     async with await Database.open(tmp_path / "i.db", keys().index_key()) as db:
         assert db.path == tmp_path / "i.db"
+
+
+@given(
+    known=st.lists(st.builds(Known, st.sampled_from(Kind), st.sampled_from(DIGESTS), st.just(ObjectId(bytes(16))))),
+    digest=st.sampled_from(DIGESTS),
+    contradiction=st.none() | st.just(QuarantineReason.PATIENT_DIFFERS),
+)
+def test_the_verdict_on_any_instance(
+    known: list[Known], digest: Digest, contradiction: QuarantineReason | None
+) -> None:
+    held = [one for one in known if one.kind is not Kind.ASIDE]
+    verdict = judge(known, digest, contradiction)
+    if any(one.digest == digest for one in held):
+        assert verdict in held
+    elif held:
+        assert verdict is QuarantineReason.CONTENT_DIFFERS or (isinstance(verdict, Known) and verdict.digest == digest)
+    elif contradiction is None:
+        assert verdict is None
+    else:
+        assert verdict is contradiction or (isinstance(verdict, Known) and verdict.kind is Kind.ASIDE)

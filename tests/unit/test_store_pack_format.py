@@ -51,38 +51,30 @@ def read(record: bytes | bytearray, key: SpaceKey = KEY) -> tuple[RecordMeta, by
     return meta, b"".join(chunks)
 
 
-@given(
-    dataset=st.binary(max_size=1000),
-    name=st.text(max_size=200),
-    raw=st.binary(max_size=200),
-    patient=st.tuples(st.text(max_size=64), st.text(max_size=64)),
-    file_meta=st.binary(max_size=500),
-    origin=st.none() | st.binary(min_size=32, max_size=32),
-    transfer=st.none() | st.binary(min_size=16, max_size=16),
-    quarantine=st.none() | st.sampled_from(QuarantineReason),
-)
-@settings(max_examples=50, deadline=None)
-def test_what_is_written_is_read(
-    dataset: bytes,
-    name: str,
-    raw: bytes,
-    patient: tuple[str, str],
-    file_meta: bytes,
-    origin: bytes | None,
-    transfer: bytes | None,
-    quarantine: QuarantineReason | None,
-) -> None:
-    meta = replace(
-        META,
-        header=header(
+METAS = st.builds(
+    RecordMeta,
+    header=st.builds(
+        lambda name, raw, patient: header(
             patient=PatientKey(*patient), demographics=Demographics(name, "19700131", "O"), patient_name_raw=raw
         ),
-        size=len(dataset),
-        file_meta=file_meta,
-        origin=PeerId(origin) if origin else None,
-        transfer=RequestId(transfer) if transfer else None,
-        quarantine=quarantine,
-    )
+        st.text(max_size=200),
+        st.binary(max_size=200),
+        st.tuples(st.text(max_size=64), st.text(max_size=64)),
+    ),
+    digest=st.binary(min_size=32, max_size=32).map(Digest),
+    size=st.integers(0, 2**50),
+    file_meta=st.binary(max_size=500),
+    received_at=st.integers(0, 2**40),
+    source=st.text(max_size=20),
+    origin=st.none() | st.binary(min_size=32, max_size=32).map(PeerId),
+    transfer=st.none() | st.binary(min_size=16, max_size=16).map(RequestId),
+    quarantine=st.none() | st.sampled_from(QuarantineReason),
+)
+
+
+@given(dataset=st.binary(max_size=1000), meta=METAS)
+@settings(max_examples=50, deadline=None)
+def test_what_is_written_is_read(dataset: bytes, meta: RecordMeta) -> None:
     assert read(build(dataset, meta)) == (meta, dataset)
 
 

@@ -1,5 +1,7 @@
 """Staging, atomic admission, discarding; revisions and manifests."""
 
+import asyncio
+import hashlib
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -39,8 +41,6 @@ async def opened(tmp_path: Path) -> AsyncIterator[tuple[ObjectStore, Database]]:
 
 async def manifest_of(bodies: dict[int, bytes], revision: int = 3) -> Manifest:
     """What the holder would say of a study with these instances."""
-    import hashlib  # noqa: PLC0415 - the holder's own arithmetic
-
     entries = []
     for number, body in bodies.items():
         h = header(instance=number)
@@ -161,7 +161,7 @@ async def test_a_discarded_transfer_leaves_nothing(opened: tuple[ObjectStore, Da
     await store.discard_staged(TRANSFER)
     assert await store.staged(TRANSFER) == {}
     assert len(await store.staged(other)) == 5
-    assert len(list(tmp_path.glob("packs/*/*.pack"))) == 1
+    assert len(await asyncio.to_thread(lambda: list(tmp_path.glob("packs/*/*.pack")))) == 1
     await stage(store, BODIES)  # it may begin again
     await store.discard_staged(other)
     await store.discard_staged(other)

@@ -46,8 +46,8 @@ What nodes do with each other has constructions of its own:
 
 Rules of the room:
 
-* Foreign exceptions (``nacl``, ``cryptography``, ``ssl``, ``voprf``) end here: what a hostile input can cause is a class
-  of ``node.errors``; what only our own mistake can cause is a ``ValueError``.
-* Secrets are compared in constant time, and are not in ``repr``. They reach no file: OpenSSL gets the TLS key by memfd.
+* Foreign exceptions (``nacl``, ``cryptography``, ``voprf``) end here: what a hostile input can cause is a class of
+  ``node.errors``; what only our own mistake can cause is a ``ValueError``. A failed handshake is asyncio's to raise.
+* Secrets are compared in constant time and are not in ``repr``. OpenSSL gets the TLS key through memory, not a file.
 * Each construction is a published one, named where it is used, and is tested against its published vectors.
 """

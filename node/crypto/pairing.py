@@ -50,8 +50,8 @@ def safety_phrase(one: bytes, other: bytes) -> str:
     return " ".join(_word(digest[at], digest[at + 1]) for at in range(0, 2 * PHRASE_WORDS, 2))
 
 
-# Consonants and vowels in turn, 16 of one and 4 of the other: 16 bits make a word of five letters that can be said aloud
-# in most languages, and needs no list of words in any of them (the letters are those of Wilkerson's proquints).
+# Consonants and vowels in turn, 16 of one and 4 of the other: 16 bits make a word of five letters that can be said in
+# most languages, and needs no list of words in any of them (the letters are those of Wilkerson's proquints).
 _CONSONANTS = "bdfghjklmnprstvz"
 _VOWELS = "aiou"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from node.app.keys import open_keys
 from node.app.lock import exclusive
 from node.app.node import Node
+from node.app.ports import check_ports
 from node.config import CONFIG_NAME, Settings, load
 from node.crypto.keystore import KeyStore
 from node.errors.setup import ComponentFailed, InvalidConfig, NotInitialised
@@ -29,6 +30,7 @@ def serve(directory: Path) -> None:
         raise InvalidConfig("log.level must be DEBUG, INFO, WARNING or ERROR") from exc
     with exclusive(directory):
         keys = open_keys(directory, settings.node)
+        check_ports(settings)
         asyncio.run(_run(directory, settings, keys, log))
 
 

@@ -80,7 +80,7 @@ def invite(session: Session, /, *, out: Path | None, expires: int | None, auto_c
     session.show(document, for_people)
 
 
-@peers.command("join")
+@peers.command("join", context_settings={"ignore_unknown_options": True})  # a pasted text begins with dashes
 @click.argument("invitation")
 @click.pass_obj
 def join(session: Session, invitation: str) -> None:

@@ -76,6 +76,13 @@ def convert(exc: BaseException) -> LeveretError:
 class _Connection(aiosqlite.Connection):
     """One SQLCipher connection and its thread; work reaches it in order."""
 
+    stopped: asyncio.Future[Any] | None = None  # done when the thread has taken its last order
+
+    def stop(self) -> asyncio.Future[Any] | None:
+        """As in aiosqlite, which calls it when connecting fails, and then does not wait for the thread."""
+        self.stopped = super().stop()
+        return self.stopped
+
     async def run(self, work: Callable[[Any], _T]) -> _T:
         """Run ``work(connection)`` on the thread. If the caller is cancelled, the work is done all the same."""
         try:
@@ -301,6 +308,8 @@ class Database:
         try:
             return await connection  # type: ignore[return-value]
         except sqlcipher.Error as exc:
+            if connection.stopped is not None:
+                await connection.stopped  # else the thread may answer to an event loop that has ended
             raise convert(exc) from exc
 
     def _connector(self) -> Any:

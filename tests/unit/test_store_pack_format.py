@@ -1,7 +1,9 @@
 """The bytes of packs: what is written is read again, and nothing else is."""
 
+import json
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +17,7 @@ from node.model.ids import Digest, PatientKey, PeerId, RequestId
 from node.model.instance import Demographics
 from node.store.buffers import Buffers
 from node.store.pack_format import (
+    PACK_HEADER_BYTES,
     RECORD_HEADER_BYTES,
     QuarantineReason,
     RecordBuilder,
@@ -27,6 +30,7 @@ from node.store.pack_format import (
     space_of_pack,
 )
 
+VECTORS = Path(__file__).parents[1] / "data" / "pack_vectors.json"
 KEY = SpaceKey(bytes(range(16)), 1, bytes(range(32)))
 META = RecordMeta(header(), Digest(bytes(32)), 5, b"meta", 17, "test", None, None, None)
 
@@ -76,6 +80,34 @@ METAS = st.builds(
 @settings(max_examples=50, deadline=None)
 def test_what_is_written_is_read(dataset: bytes, meta: RecordMeta) -> None:
     assert read(build(dataset, meta)) == (meta, dataset)
+
+
+def test_packs_of_the_first_version_stay_readable() -> None:
+    vector = json.loads(VECTORS.read_text(encoding="utf-8"))
+    name, pack = bytes.fromhex(vector["pack_name"]), bytes.fromhex("".join(vector["pack"]))
+    key = SpaceKey(bytes.fromhex(vector["space"]), 1, bytes.fromhex(vector["study_key"]))
+    assert space_of_pack(pack, name) == key.space
+    offset = PACK_HEADER_BYTES
+    for expected in vector["records"]:
+        found = RecordHeader.decode(pack[offset:])
+        assert found is not None
+        meta, body = read(pack[offset : offset + found.length], key)
+        offset += found.length
+        assert {
+            "object_id": str(found.object_id),
+            "sop_instance_uid": meta.header.sop_instance_uid,
+            "patient_id": meta.header.patient.patient_id,
+            "patient_name": meta.header.demographics.name,
+            "digest": meta.digest.value.hex(),
+            "received_at": meta.received_at,
+            "source": meta.source,
+            "file_meta": meta.file_meta.hex(),
+            "origin": meta.origin.digest.hex() if meta.origin else None,
+            "transfer": str(meta.transfer) if meta.transfer else None,
+            "quarantine": meta.quarantine,
+            "body": body.hex(),
+        } == expected
+    assert offset == len(pack)
 
 
 def test_no_flipped_bit_passes() -> None:

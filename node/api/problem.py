@@ -48,7 +48,7 @@ def error_of_http(error: web.HTTPException) -> LeveretError:
     return kinds.get(error.status, InvalidInput)()
 
 
-def error_of_decoding(error: msgspec.MsgspecError) -> InvalidInput:
+def error_of_decoding(error: Exception) -> InvalidInput:
     """Which field of a body is wrong; never what stands in it."""
     place = re.search(r"at `\$\.?([A-Za-z0-9_.\[\]]+)`", str(error))
     missing = re.search(r"(?:missing required|unknown) field `[A-Za-z0-9_]{1,40}`", str(error))

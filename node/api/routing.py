@@ -108,7 +108,7 @@ async def read_json(request: web.Request, kind: type[_T]) -> _T:
         raise UnsupportedMedia(request.content_type[:60])
     try:
         return msgspec.json.decode(raw or b"{}", type=kind)
-    except msgspec.MsgspecError as exc:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
         raise error_of_decoding(exc) from exc
 
 

@@ -2,10 +2,12 @@
 
 import asyncio
 import os
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Self
 
+from node.api.routing import Route
 from node.api.server import ApiServer
 from node.app.background import Background
 from node.app.exchange import Basis, Exchange, build_exchange
@@ -41,11 +43,17 @@ class Node:
         self._stack = AsyncExitStack()
         self._background: Background | None = None
         self._listeners: dict[str, str] = {}
+        self._routes: list[Route] = []
 
     @property
     def addresses(self) -> dict[str, str]:
         """Where the node really listens: ``peer``, ``api`` and ``dicom`` to ``host:port``."""
         return dict(self._listeners)
+
+    @property
+    def routes(self) -> Sequence[Route]:
+        """The table of the local API, once it runs; docs/reference.md is made from it."""
+        return self._routes
 
     @property
     def failed(self) -> asyncio.Future[None]:
@@ -106,8 +114,9 @@ class Node:
         stack.push_async_callback(record_stop)
 
     def _api(self, basis: Basis, exchange: Exchange) -> ApiServer:
+        self._routes = api_routes(basis, exchange, lambda: self._listeners, self._problems)
         return ApiServer(
-            api_routes(basis, exchange, lambda: self._listeners, self._problems),
+            self._routes,
             listen=Address.parse(self._settings.api.listen, allow_any_port=True),
             directory=self._directory,
             users=exchange.users,

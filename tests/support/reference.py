@@ -1,0 +1,120 @@
+"""docs/reference.md, made from the program itself: commands, routes and roles, error codes.
+
+``PYTHONPATH=tests .venv/bin/python -m support.reference`` writes it anew.
+"""
+
+import asyncio
+import importlib
+import inspect
+import pkgutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import click
+
+import node.errors
+from node.api.routing import Route
+from node.cli.root import root
+from node.errors.base import LeveretError, all_codes
+from node.model.access import Role
+from support.running import running
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference.md"
+_HEAD = """# Reference
+
+Made from the program by `PYTHONPATH=tests .venv/bin/python -m support.reference`; a test keeps it equal. Prose is in
+[operations.md](operations.md), every setting in [node.example.toml](../node.example.toml).
+"""
+
+
+def render(routes: Sequence[Route]) -> str:
+    """The whole document."""
+    return "\n".join([_HEAD, *_commands(), *_routes(routes), *_errors()]) + "\n"
+
+
+def _commands() -> Iterator[str]:
+    yield "## Commands\n"
+    yield "Every command takes `--data DIR` (or `LEVERET_DATA`), `--json` and `--as USER` after its name."
+    yield "Exit status: 0 done, 1 failed (one line on stderr: what is wrong, what to do, the error's code), 2 misused.\n"
+    for name, command in _leaves(root, ()):
+        arguments = [
+            f"{p.make_metavar(click.Context(command))}" for p in command.params if isinstance(p, click.Argument)
+        ]
+        yield f"### `leveret {' '.join([*name, *arguments])}`\n"
+        yield f"{inspect.cleandoc(command.help or '')}\n"
+        options = [p for p in command.params if isinstance(p, click.Option) and not (p.name or "").startswith("_")]
+        if options:
+            yield from (_option(option) for option in options)
+            yield ""
+
+
+def _leaves(command: click.Command, name: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    if not isinstance(command, click.Group):
+        yield name, command
+        return
+    context = click.Context(command)
+    for child in command.list_commands(context):
+        found = command.get_command(context, child)
+        assert found is not None
+        yield from _leaves(found, (*name, child))
+
+
+def _option(option: click.Option) -> str:
+    metavar = "" if option.is_flag else f" {option.metavar or option.type.name.upper()}"
+    help_text = f" {option.help}" if option.help else ""
+    help_text += f" [default: {option.default}]" if option.show_default else ""
+    help_text += f" One of {', '.join(option.type.choices)}." if isinstance(option.type, click.Choice) else ""
+    needed = " (required)" if option.required else ""
+    return f"- `{option.opts[0]}{metavar}`{needed}{help_text}"
+
+
+def _routes(routes: Sequence[Route]) -> Iterator[str]:
+    yield "## Routes and roles\n"
+    yield "Answers to the wrong role are 403, without a user 401. What is not listed is 404. `socket` marks what only"
+    yield "the admin socket serves, where the operating system's user is an operator.\n"
+    yield f"| route | {' | '.join(role.value for role in Role)} | without a user | what |"
+    yield f"|---|{'---|' * len(Role)}---|---|"
+    for route in sorted(routes, key=lambda r: (r.path, r.method)):
+        marks = ["yes" if role in route.roles or not route.roles else "" for role in Role]
+        where = " (socket)" if route.socket_only else ""
+        anonymous = "" if route.roles else "yes"
+        path = route.path.replace(":[0-9A-Fa-f/]+", "")
+        yield f"| `{route.method} {path}`{where} | {' | '.join(marks)} | {anonymous} | {route.summary} |"
+    yield ""
+
+
+def _errors() -> Iterator[str]:
+    yield "## Error codes\n"
+    yield "The code stands in brackets at the end of a command's error line, in `code` of the API's problem+json, and"
+    yield "on the wire between nodes.\n"
+    yield "| code | HTTP | what is wrong | what to do |"
+    yield "|---|---|---|---|"
+    for code, error in sorted(_codes().items()):
+        what = inspect.cleandoc(error.__doc__ or "").split("\n", 1)[0]
+        yield f"| `{code}` | {error.status} | {what} | {_cell(error.advice)} |"
+
+
+def _codes() -> dict[str, type[LeveretError]]:
+    for module in pkgutil.iter_modules(node.errors.__path__):
+        importlib.import_module(f"node.errors.{module.name}")
+    return {code: error for code, error in all_codes().items() if error.__module__.startswith("node.")}
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+async def routes_of_a_node(parent: Path) -> list[Route]:
+    """The table of a node that runs for a moment."""
+    async with running(parent / "node") as one:
+        return list(one.node.routes)
+
+
+def _write(routes: Iterable[Route]) -> None:
+    REFERENCE.write_text(render(list(routes)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        _write(asyncio.run(routes_of_a_node(Path(folder))))

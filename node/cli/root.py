@@ -30,6 +30,7 @@ _COMMANDS = {
     "transfers": "node.cli.transfers:transfers",
     "users": "node.cli.users:users",
     "audit": "node.cli.audit:audit",
+    "doctor": "node.cli.doctor:doctor",
 }
 
 

@@ -70,3 +70,10 @@ class ComponentFailed(LeveretError):
 
     code = "component_failed"
     advice = "Its log names the part; start it again, and report it if it happens again."
+
+
+class ClockWrong(LeveretError):
+    """This machine's clock is wrong: it shows a time before what happened already."""
+
+    code = "clock_wrong"
+    advice = "Set it, and keep it right (chrony or systemd-timesyncd): requests older than ten minutes are refused."

@@ -265,6 +265,23 @@ def test_data_by_environment_and_deep_directories(tmp_path: Path) -> None:
         north.stop()
 
 
+def test_doctor(facility: MakeFacility) -> None:
+    north = facility(serve=False)
+    assert north.run("doctor") == {
+        "running": False,
+        "checks": [{"check": c, "ok": True, "problem": ""} for c in ("disk", "clock", "ports", "keys", "log")],
+    }
+    north.environment = {"LEVERET_STORE_RESERVE": str(2**60), "LEVERET_NODE_KEY_FILE": "/nonexistent"}
+    done = north.call("doctor", "--json")
+    assert done.returncode == 1
+    problems = {c["check"]: code_of(c["problem"]) for c in json.loads(done.stdout)["checks"] if not c["ok"]}
+    assert problems == {"disk": "disk_full", "keys": "key_file_missing"}
+    north.environment = {}
+    north.start()
+    assert north.run("doctor")["running"] is True
+    assert "ok  log" in north.call("doctor").stdout
+
+
 def test_stop_and_start_again(tmp_path: Path, facility: MakeFacility) -> None:
     """SIGTERM ends it cleanly, SIGKILL leaves nothing that keeps it from starting, no worker outlives it."""
     north = facility()

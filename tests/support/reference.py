@@ -1,6 +1,6 @@
-"""docs/reference.md, made from the program itself: commands, routes and roles, error codes.
+"""docs/cli.md and docs/reference.md, made from the program itself: commands; routes and roles, error codes.
 
-``PYTHONPATH=tests .venv/bin/python -m support.reference`` writes it anew.
+``PYTHONPATH=tests .venv/bin/python -m support.reference`` writes them anew.
 """
 
 import asyncio
@@ -8,7 +8,7 @@ import importlib
 import inspect
 import pkgutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -20,28 +20,26 @@ from node.errors.base import LeveretError, all_codes
 from node.model.access import Role
 from support.running import running
 
-REFERENCE = Path(__file__).parents[2] / "docs" / "reference.md"
-_HEAD = """# Reference
-
-Made from the program by `PYTHONPATH=tests .venv/bin/python -m support.reference`; a test keeps it equal. Prose is in
-[operations.md](operations.md), every setting in [node.example.toml](../node.example.toml).
-"""
+DOCS = Path(__file__).parents[2] / "docs"
+_MADE = "Made from the program by `PYTHONPATH=tests .venv/bin/python -m support.reference`; a test keeps it equal.\n"
 
 
-def render(routes: Sequence[Route]) -> str:
-    """The whole document."""
-    return "\n".join([_HEAD, *_commands(), *_routes(routes), *_errors()]) + "\n"
+def render(routes: Sequence[Route]) -> dict[Path, str]:
+    """Both documents."""
+    return {
+        DOCS / "cli.md": "\n".join(["# Commands\n", _MADE, *_commands()]),
+        DOCS / "reference.md": "\n".join(
+            ["# Routes, roles and error codes\n", _MADE, *_routes(routes), *_errors(), ""]
+        ),
+    }
 
 
 def _commands() -> Iterator[str]:
-    yield "## Commands\n"
-    yield "Every command takes `--data DIR` (or `LEVERET_DATA`), `--json` and `--as USER` after its name."
-    yield "Exit status: 0 done, 1 failed (one line on stderr: what is wrong, what to do, the error's code), 2 misused.\n"
+    yield "Every command takes `--data DIR` (or `LEVERET_DATA`), `--json` and `--as USER` after its name. Exit status:"
+    yield "0 done, 1 failed (one line on stderr: what is wrong, what to do, the error's code), 2 misused.\n"
     for name, command in _leaves(root, ()):
-        arguments = [
-            f"{p.make_metavar(click.Context(command))}" for p in command.params if isinstance(p, click.Argument)
-        ]
-        yield f"### `leveret {' '.join([*name, *arguments])}`\n"
+        arguments = [p.make_metavar(click.Context(command)) for p in command.params if isinstance(p, click.Argument)]
+        yield f"## `leveret {' '.join([*name, *arguments])}`\n"
         yield f"{inspect.cleandoc(command.help or '')}\n"
         options = [p for p in command.params if isinstance(p, click.Option) and not (p.name or "").startswith("_")]
         if options:
@@ -111,10 +109,7 @@ async def routes_of_a_node(parent: Path) -> list[Route]:
         return list(one.node.routes)
 
 
-def _write(routes: Iterable[Route]) -> None:
-    REFERENCE.write_text(render(list(routes)), encoding="utf-8")
-
-
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        _write(asyncio.run(routes_of_a_node(Path(folder))))
+        for path, text in render(asyncio.run(routes_of_a_node(Path(folder)))).items():
+            path.write_text(text, encoding="utf-8")

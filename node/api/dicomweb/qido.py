@@ -13,6 +13,7 @@ from node.api.rest.access import CLINICAL
 from node.api.routing import Call, Route
 from node.dicom.jsonmodel import DicomJson, instance_result, series_result, study_result
 from node.model.ids import SeriesInstanceUID, StudyInstanceUID
+from node.sharing.reading import caught_up
 from node.store.objects import ObjectStore
 
 BASE = "/dicom-web"
@@ -41,6 +42,7 @@ class Qido:
     async def studies(self, call: Call) -> object:
         """SearchForStudies."""
         search = _search(call, ("study",))
+        await caught_up(self._store)
         found = await self._store.studies(search.studies(page=True))
         base = base_url(call)
         return await self._answer(call, search, found, [study_result(study, base) for study in found], "study")
@@ -48,6 +50,7 @@ class Qido:
     async def series(self, call: Call) -> object:
         """SearchForSeries."""
         search = _search(call, ("study", "series"))
+        await caught_up(self._store)
         found = await self._store.series(search.series(study_of(call)))
         base = base_url(call)
         return await self._answer(call, search, found, [series_result(series, base) for series in found], "series")
@@ -55,6 +58,7 @@ class Qido:
     async def instances(self, call: Call) -> object:
         """SearchForInstances."""
         search = _search(call, ("study", "instance"))
+        await caught_up(self._store)
         found = await self._store.instances(search.instances(study_of(call), series_of(call)))
         base = base_url(call)
         return await self._answer(call, search, found, [instance_result(i, base) for i in found], "instance")

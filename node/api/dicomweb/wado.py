@@ -24,6 +24,7 @@ from node.errors.access import NotAcceptable
 from node.errors.storage import UnknownInstance, UnknownStudy
 from node.model.ids import SOPInstanceUID
 from node.model.instance import StoredInstance
+from node.sharing.reading import caught_up
 from node.store.objects import ObjectStore
 from node.store.reading import ObjectReader
 from node.store.study_queries import InstanceQuery, StudyQuery
@@ -107,6 +108,7 @@ class Wado:
             series_uids=(series,) if series else (),
             instance_uids=(SOPInstanceUID.parse(named),) if named else (),
         )
+        await caught_up(self._store)
         found = await self._store.instances(query)
         if not found:
             raise UnknownInstance if named else UnknownStudy

@@ -12,6 +12,7 @@ from node.model.transfer import ENDED, TransferState
 from node.model.trust import TrustState
 from node.peers.presence import Presence
 from node.sharing.inbox import Inbox
+from node.sharing.reading import caught_up
 from node.sharing.requests import Requests
 from node.sharing.trust import TrustList
 from node.store.objects import ObjectStore
@@ -50,7 +51,7 @@ class StatusResource:
 
     async def show(self, _call: Call) -> object:
         """Everything."""
-        await self._store.indexed()
+        await caught_up(self._store)
         totals = await self._store.totals()
         trusted = [peer for peer in self._trust.peers() if peer.state is TrustState.TRUSTED]
         pending = [peer for peer in self._trust.peers() if peer.state is TrustState.PENDING]

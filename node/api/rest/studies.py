@@ -12,6 +12,7 @@ from node.model.instance import StudySummary
 from node.sharing.audit import AuditLog
 from node.sharing.imports import Imports
 from node.sharing.ingest import MAX_INSTANCE_BYTES, Ingest
+from node.sharing.reading import caught_up
 from node.store.objects import ObjectStore
 from node.store.study_queries import StudyQuery
 
@@ -46,6 +47,7 @@ class StudiesResource:
             limit=call.number("limit", MAX_STUDIES, MAX_STUDIES),
             offset=call.number("offset", 0, 2**62),
         )
+        await caught_up(self._store)
         found = await self._store.studies(query)
         event = AuditEvent(
             AuditType.STUDIES_SEARCHED, self._clock.now(), call.caller.actor, detail={"found": len(found)}

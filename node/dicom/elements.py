@@ -126,7 +126,20 @@ class TreeReader:
             vr = "SQ"
         elif is_delimited:
             raise Unusual
+        elif vr == "UN" and not encoding.big:
+            vr, items = self._known(head, after, depth)
         return Node(head.tag, vr, head.offset, head.length, items, self._encoding.big), after
+
+    def _known(self, head: _Head, end: int, depth: int) -> "tuple[str, tuple[tuple[Node, ...], ...] | None]":
+        """What some converter did not know: by the dictionary; UN is implicit little endian inside."""
+        vr = self._implicit_vr(head.tag, head.length)
+        if vr != "SQ":
+            return vr, None
+        try:
+            inner = Encoding(explicit=False, big=False)
+            return vr, self._items(head.offset, end, inner, depth + 1, delimited=False)[0]
+        except (Unusual, Truncated):
+            return "UN", None
 
     def _items(
         self, at: int, end: int, encoding: Encoding, depth: int, *, delimited: bool

@@ -32,6 +32,7 @@ MAX_METADATA = 16 << 20  # bytes of a data set before its pixel data
 MAX_INLINE = 1024  # bytes of a binary value that is sent inline instead of by URI
 MAX_PATH = 256  # characters of a bulk data path
 
+_NOT_METADATA = frozenset({0x0000, 0x0002})  # command and file meta groups, which some data sets carry along
 _CHARACTER_SET, _PIXEL_REPRESENTATION = 0x00080005, 0x00280103
 _WINDOW_CENTER, _WINDOW_WIDTH, _WINDOW_EXPLANATION = 0x00281050, 0x00281051, 0x00281055
 _BINARY = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
@@ -68,12 +69,9 @@ def locate(source: Source, syntax: str, path: str) -> tuple[int, int, str]:
     Raises:
         NoSuchElement: there is none, or it is not in one piece in the stored bytes.
     """
-    if Encoding.of(syntax).deflated or len(path) > MAX_PATH:
+    if Encoding.of(syntax).deflated:
         raise NoSuchElement
-    try:
-        steps = [int(step, 16 if index % 2 == 0 else 10) for index, step in enumerate(path.split("/"))]
-    except ValueError as exc:
-        raise NoSuchElement from exc
+    steps = _steps(path)
     try:
         pixels, end = _head(source, Encoding.of(syntax))
         if pixels is not None and steps == [pixels.tag]:
@@ -83,6 +81,38 @@ def locate(source: Source, syntax: str, path: str) -> tuple[int, int, str]:
         raise NoSuchElement from exc
     node = _find(nodes, steps)
     return _one_piece(node.offset, node.length, node.vr)
+
+
+def value(source: Source, syntax: str, path: str) -> bytes:
+    """The value itself, where :func:`locate` finds no place for it in the stored bytes; in little endian.
+
+    Raises:
+        NoSuchElement: there is none, or it is encapsulated pixel data.
+        otherwise DicomRefused: beyond a limit, or not to be read at all.
+    """
+    steps = _steps(path)
+    data, nodes, pixels = _tree(source, syntax)
+    if pixels is not None and steps == [pixels.tag]:
+        plain = InflatedSource(source) if Encoding.of(syntax).deflated else source
+        offset, length, _ = _one_piece(pixels.offset, pixels.length, "")
+        return plain.read(offset, length)
+    node = _find(nodes, steps)
+    offset, length, vr = _one_piece(node.offset, node.length, node.vr)
+    return (
+        _swapped(data[offset : offset + length], _WORD_BYTES[vr])
+        if node.big and vr in _WORD_BYTES
+        else data[offset : offset + length]
+    )
+
+
+def _steps(path: str) -> list[int]:
+    """A bulk data path: tags and, between them, indexes of items."""
+    if len(path) > MAX_PATH:
+        raise NoSuchElement
+    try:
+        return [int(step, 16 if index % 2 == 0 else 10) for index, step in enumerate(path.split("/"))]
+    except ValueError as exc:
+        raise NoSuchElement from exc
 
 
 def _one_piece(offset: int, length: int, vr: str) -> tuple[int, int, str]:
@@ -163,7 +193,7 @@ class _Writer:
         result = {
             _name(tag): self._element(node, codecs, path)
             for tag, node in by_tag.items()
-            if tag & 0xFFFF and tag >> 16 > 0x0002  # noqa: PLR2004  # neither group lengths nor command and file meta groups
+            if tag & 0xFFFF and tag >> 16 not in _NOT_METADATA
         }
         if not _has_valid_window(result):
             for tag in (_WINDOW_CENTER, _WINDOW_WIDTH, _WINDOW_EXPLANATION):

@@ -3,7 +3,7 @@
 from functools import cache
 from pathlib import Path
 
-import data_store
+import data_store  # type: ignore[import-untyped]
 import pydicom
 
 from node.dicom.structure import skip_fragments

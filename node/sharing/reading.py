@@ -7,6 +7,6 @@ from node.store.objects import ObjectStore
 
 
 async def caught_up(store: ObjectStore) -> None:
-    """Let the index follow what was stored; an index that cannot follow (disk full) does not keep anybody from reading."""
+    """Let the index follow what was stored; one that cannot (disk full) keeps nobody from reading."""
     with contextlib.suppress(LeveretError):
         await store.indexed()

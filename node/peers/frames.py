@@ -45,7 +45,7 @@ class PieceFrame:
 
     index: int
     offset: int
-    data: bytearray
+    data: bytes
     is_last: bool
 
 
@@ -68,7 +68,8 @@ class FrameReader:
     """Takes bytes as they come, gives frames; instances longer than ``piece_bytes`` in pieces of that length.
 
     ``size_of(index)`` is the length that the manifest promises, or None for an index that is not the next one: nothing
-    is allocated before the length was held against it, so a lying peer costs no memory.
+    is gathered before the length was held against it, so a lying peer costs no memory. What was fed must stay as it
+    is until its frame is whole.
     """
 
     def __init__(self, size_of: Callable[[int], int | None], *, piece_bytes: int) -> None:
@@ -78,12 +79,12 @@ class FrameReader:
         self._index = 0
         self._offset = 0  # of the piece in its frame
         self._left = 0  # bytes of the frame behind the piece
-        self._data = bytearray()
-        self._filled = 0
+        self._parts: list[memoryview] = []  # of the piece; joined once, when it is whole
+        self._missing = 0  # bytes of the piece
         self._in_body = False
         self.ended = False  # an END or STOP frame came
 
-    def feed(self, data: bytes | memoryview) -> Iterator[Frame]:
+    def feed(self, data: bytes) -> Iterator[Frame]:
         """Take ``data`` and yield each frame, or piece of one, that it completes.
 
         Raises:
@@ -97,7 +98,7 @@ class FrameReader:
                 view = self._take_head(view)
             if self._in_body:
                 view = self._take_body(view)
-                if self._filled == len(self._data):
+                if not self._missing:
                     yield self._complete()
 
     def _take_head(self, view: memoryview) -> memoryview:
@@ -121,18 +122,19 @@ class FrameReader:
         self._next_piece()
 
     def _next_piece(self) -> None:
-        self._data = bytearray(min(self._left, self._piece_bytes))
-        self._left -= len(self._data)
-        self._filled = 0
+        self._parts = []
+        self._missing = min(self._left, self._piece_bytes)
+        self._left -= self._missing
 
     def _take_body(self, view: memoryview) -> memoryview:
-        piece = view[: len(self._data) - self._filled]
-        self._data[self._filled : self._filled + len(piece)] = piece
-        self._filled += len(piece)
-        return view[len(piece) :]
+        part = view[: self._missing]
+        self._parts.append(part)
+        self._missing -= len(part)
+        return view[len(part) :]
 
     def _complete(self) -> Frame:
-        data, self._data = self._data, bytearray()
+        data = b"".join(self._parts)
+        self._parts = []
         if self._index < CONTROL:
             return self._complete_piece(data)
         self._in_body = False
@@ -144,7 +146,7 @@ class FrameReader:
         self.ended = True
         return StopFrame(data.decode("ascii"))
 
-    def _complete_piece(self, data: bytearray) -> PieceFrame:
+    def _complete_piece(self, data: bytes) -> PieceFrame:
         frame = PieceFrame(self._index, self._offset, data, is_last=not self._left)
         self._offset += len(data)
         self._in_body = bool(self._left)

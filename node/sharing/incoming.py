@@ -22,6 +22,7 @@ MEMORY_BYTES = 64 * 1024 * 1024  # instances of one transfer that are in memory 
 PIECE_BYTES = 16 * 1024 * 1024  # larger instances pass through in pieces of this; a header must fit into the first
 PIECES = 3  # of one large instance in memory: being read, waiting, being written
 OVERHEAD_BYTES = 64 * 1024  # what even the smallest instance counts for: its task and buffers
+PUTS = 48  # instances on their way to the disk at once: many share a sync, and few queue inside the store
 HEAD_SECONDS = 60.0  # the holder may have to load the release first
 
 # Codes of a STOP frame after which the holder may well go on a moment later.
@@ -46,17 +47,19 @@ class Stager:
         self._manifest = manifest
         self._count = count
         self.budget = Budget(MEMORY_BYTES)
+        self._places = asyncio.Semaphore(PUTS)
 
-    async def take(self, index: int, data: bytearray, taken: int) -> None:
+    async def take(self, index: int, data: bytes, taken: int) -> None:
         """Stage one whole instance; gives the budget back that was ``taken`` for it."""
         study, entry = self._manifest.instances[index]
         try:
             header = await self._parsers.parse_header(data, entry.transfer_syntax_uid)
-            await self._stage(checked(header, study, entry), entry, data)
+            async with self._places:
+                await self._stage(checked(header, study, entry), entry, data)
         finally:
             self.budget.give_back(taken)
 
-    async def take_pieces(self, index: int, pieces: "asyncio.Queue[bytearray | None]", taken: int) -> None:
+    async def take_pieces(self, index: int, pieces: "asyncio.Queue[bytes | None]", taken: int) -> None:
         """Stage one large instance from its pieces; None is the end."""
         study, entry = self._manifest.instances[index]
         try:
@@ -68,9 +71,7 @@ class Stager:
         finally:
             self.budget.give_back(taken)
 
-    async def _stage(
-        self, header: InstanceHeader, entry: ManifestEntry, data: bytearray | AsyncIterator[bytearray]
-    ) -> None:
+    async def _stage(self, header: InstanceHeader, entry: ManifestEntry, data: bytes | AsyncIterator[bytes]) -> None:
         try:
             result = await self._put(header, entry, data)
         except DigestMismatch as exc:
@@ -80,11 +81,9 @@ class Stager:
         self._count.instances += 1
         self._count.size += entry.size
 
-    async def _put(
-        self, header: InstanceHeader, entry: ManifestEntry, data: bytearray | AsyncIterator[bytearray]
-    ) -> PutResult:
+    async def _put(self, header: InstanceHeader, entry: ManifestEntry, data: bytes | AsyncIterator[bytes]) -> PutResult:
         origin, transfer = self._manifest.holder, self._manifest.request_id
-        if isinstance(data, bytearray):
+        if isinstance(data, bytes):
             return await self._store.put(
                 header, data, source="peer", origin=origin, transfer=transfer, expected=entry.digest
             )
@@ -133,7 +132,7 @@ class IncomingStream:
         self._puts = puts
         self._expected: deque[int] = deque()
         self._taken = 0  # budget for the instance that comes next
-        self._pieces: asyncio.Queue[bytearray | None] | None = None  # of the large instance that is coming
+        self._pieces: asyncio.Queue[bytes | None] | None = None  # of the large instance that is coming
         self._large: asyncio.Task[None] | None = None  # what takes them
 
     async def run(self, batch: Sequence[int]) -> None:
@@ -210,7 +209,7 @@ class IncomingStream:
 class _Beginning:
     """The first piece of a large data set, for the parser (``dicom.pool.ByteSource``)."""
 
-    def __init__(self, data: bytearray, size: int) -> None:
+    def __init__(self, data: bytes, size: int) -> None:
         self._data = data
         self._size = size
 
@@ -224,7 +223,7 @@ class _Beginning:
         return bytes(memoryview(self._data)[offset : offset + length])
 
 
-async def _pieces(first: bytearray, following: "asyncio.Queue[bytearray | None]") -> AsyncIterator[bytearray]:
+async def _pieces(first: bytes, following: "asyncio.Queue[bytes | None]") -> AsyncIterator[bytes]:
     yield first
     while (piece := await following.get()) is not None:
         yield piece

@@ -18,12 +18,13 @@ from node.model.ids import RequestId, StudyInstanceUID
 from node.model.transfer import Direction, TransferState
 from node.model.trust import TrustState
 from node.peers.messages import decode_receipt
-from node.sharing import serve, transfer
+from node.sharing import incoming, serve, stream, transfer
 from node.store import transfers
 from node.store.study_queries import StudyQuery
 
 Two = tuple[SharingNode, SharingNode]
 STUDY = CtStudy(instances=12, rows=32)
+LARGE = CtStudy(instances=6, rows=160)
 
 
 @pytest.fixture
@@ -122,6 +123,43 @@ async def test_nothing_is_shown_before_all_is_there(two: Two) -> None:
     await slow_down(north, lake, 0)
     assert (await lake.requests.wait(request_id)).state == "COMPLETED"
     assert len(await lake.store.studies()) == 1
+
+
+async def test_large_instances_pass_through_in_pieces(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With smaller limits, so that each instance is a large one at both ends."""
+    monkeypatch.setattr(incoming, "PIECE_BYTES", 70_000)
+    monkeypatch.setattr(incoming, "MEMORY_BYTES", 400_000)
+    monkeypatch.setattr(stream, "WHOLE_BYTES", 50_000)
+    north, lake = two
+    held = await north.hold(LARGE)
+    view = await lake.requests.wait(await ask(north, lake, LARGE))
+    assert view.state == "COMPLETED"
+    assert await lake.bytes_of(held) == held
+
+
+async def test_a_large_instance_that_is_cut_leaves_nothing_half(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(incoming, "PIECE_BYTES", 70_000)
+    north, lake = two
+    held = await north.hold(LARGE)
+    await slow_down(north, lake, 300_000)
+    request_id = await ask(north, lake, LARGE)
+    await brought(lake, request_id, 1)
+    for _ in range(3):
+        await asyncio.sleep(0.2)
+        lake.clients.trust_changed(north.peer_id, TrustState.SUSPENDED)  # cuts its connections off
+    await slow_down(north, lake, 0)
+    assert (await lake.requests.wait(request_id)).state == "COMPLETED"
+    assert await lake.bytes_of(held) == held
+
+
+async def test_max_rate_holds_for_all_streams_together(two: Two) -> None:
+    north, lake = two
+    await north.hold(STUDY)
+    await slow_down(north, lake, 200_000)
+    request_id = await ask(north, lake)
+    view = await lake.requests.wait(request_id)
+    assert view.state == "COMPLETED"
+    assert view.transfer.seconds >= view.transfer.bytes_total / 200_000 - 0.5
 
 
 async def test_what_is_held_is_not_sent_again(two: Two) -> None:

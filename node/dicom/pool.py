@@ -167,6 +167,7 @@ class ParserPool:
         """Keep one process busy."""
         process: ParserProcess | None = None
         batch: list[_Job] = []
+        failed_starts = 0
         try:
             while True:
                 await self._wake.acquire()
@@ -175,15 +176,22 @@ class ParserPool:
                     continue
                 try:
                     process = process or await ParserProcess.start()
+                    failed_starts = 0
                     await self._work(process, batch)
                 except (WorkerLost, WorkerStuck, OSError) as trouble:
+                    self._note(trouble)
                     if process is not None:
                         await process.kill()
-                    self._after_loss(trouble, batch, was_running=process is not None)
-                    process = None
+                        process = None
+                        _blame(batch, trouble)
+                    else:
+                        failed_starts += 1
+                    if failed_starts == _ATTEMPTS:
+                        failed_starts = 0
+                        _fail(batch, ParserStopped)
+                    self._put_back(batch)
         finally:
-            for job in batch:
-                job.fail(ParserStopped())
+            _fail(batch, ParserStopped)
             if process is not None:
                 await process.kill()
 
@@ -220,20 +228,32 @@ class ParserPool:
             job.fail(error)
             return Supply(abandon=True)
 
-    def _after_loss(self, trouble: Exception, batch: list[_Job], *, was_running: bool) -> None:
-        """The first unanswered task is to blame; the others go to the front of the queue."""
+    def _note(self, trouble: Exception) -> None:
         if self._log is not None:
             self._log.warning("parser process lost", error=type(trouble).__name__)
-        if batch:
-            culprit = batch[0]
-            culprit.attempts += 1
-            if isinstance(trouble, WorkerStuck) or culprit.attempts >= _ATTEMPTS:
-                batch.pop(0)
-                culprit.fail(HeaderRefused() if was_running else ParserStopped())
+
+    def _put_back(self, batch: list[_Job]) -> None:
+        """To the front of the queue with what has not been answered."""
         self._queue.extendleft(reversed(batch))
         for _ in batch:
             self._wake.release()
         batch.clear()
+
+
+def _blame(batch: list[_Job], trouble: Exception) -> None:
+    """A process ended at the first unanswered task: it is tried once more, unless it was the time that ran out."""
+    if batch:
+        culprit = batch[0]
+        culprit.attempts += 1
+        if isinstance(trouble, WorkerStuck) or culprit.attempts == _ATTEMPTS:
+            batch.pop(0)
+            culprit.fail(HeaderRefused())
+
+
+def _fail(batch: list[_Job], error: type[LeveretError]) -> None:
+    for job in batch:
+        job.fail(error())
+    batch.clear()
 
 
 def _trusted(decode: Callable[[bytes], _T], result: bytes) -> _T:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
-from enum import Enum
 from functools import partial
 from pathlib import Path
 
@@ -25,30 +24,13 @@ from node.store.buffers import Buffers
 from node.store.engine import Database
 from node.store.index_rows import Entry
 from node.store.indexer import Indexer
+from node.store.known import Kind, Known, KnownInstances
 from node.store.pack_format import Buffer, QuarantineReason, RecordBuilder, RecordMeta
 from node.store.packs import Disk, Done, Pack
 from node.store.spaces import Space, Spaces
 from node.store.waiting import Turns, to_the_end
 
 MAX_OPEN_PACKS = 64  # files kept open for appending; the least recently used are sealed
-
-
-class Kind(Enum):
-    """How something held under a SOP Instance UID is held."""
-
-    VISIBLE = 0
-    STAGED = 1
-    ASIDE = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """Something held under the SOP Instance UID in question."""
-
-    kind: Kind
-    digest: Digest
-    object_id: ObjectId
-    transfer: RequestId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +89,7 @@ class Intake:
         self.disk = disk
         self.reserve = reserve
         self._directory = directory
-        self._db = db
+        self._in_index = KnownInstances(db)
         self._spaces = spaces
         self._indexer = indexer
         self._clock = clock
@@ -258,14 +240,7 @@ class Intake:
         found = [
             one for one in self._recent.get(instance, ()) if one.kind is not Kind.STAGED or one.transfer == transfer
         ]
-        async with self._db.read() as rx:
-            rows = await rx.fetch_all(
-                "SELECT 0, digest, object_id FROM instance WHERE uid = ?1"
-                " UNION ALL SELECT 1, digest, object_id FROM staged WHERE transfer = ?2 AND uid = ?1"
-                " UNION ALL SELECT 2, digest, object_id FROM quarantine WHERE uid = ?1",
-                (str(instance), transfer.value if transfer else None),
-            )
-        found.extend(Known(Kind(row[0]), Digest(bytes(row[1])), ObjectId(bytes(row[2]))) for row in rows)
+        found.extend(await self._in_index.find(instance, transfer))
         return found
 
     def _pack_for(self, space: Space, transfer: RequestId | None) -> Pack:

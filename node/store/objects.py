@@ -20,7 +20,8 @@ from node.store.admission import Admission
 from node.store.engine import Database, Write
 from node.store.files import make_folder
 from node.store.indexer import Indexer, Observer
-from node.store.intake import Arrival, Intake, Kind, Known
+from node.store.intake import Arrival, Intake
+from node.store.known import Kind, Known
 from node.store.pack_format import Buffer, SpaceKey
 from node.store.packs import Disk
 from node.store.reading import ObjectReader

@@ -19,7 +19,8 @@ from node.errors.base import LeveretError
 from node.errors.storage import DigestMismatch, DiskFull
 from node.model.ids import Digest
 from node.model.instance import InstanceHeader
-from node.store.intake import Arrival, Intake, Known, Record, judge
+from node.store.intake import Arrival, Intake, Record, judge
+from node.store.known import Known
 from node.store.pack_format import PACK_HEADER_BYTES, Buffer, RecordBuilder, pack_header
 from node.store.packs import NAME_BYTES, Disk, Done, convert, create_file, pack_path
 from node.store.spaces import Space

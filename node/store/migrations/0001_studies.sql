@@ -142,5 +142,6 @@ CREATE TABLE quarantine (
     at        INTEGER NOT NULL,
     UNIQUE (uid, digest)
 ) STRICT;
+CREATE INDEX quarantine_uid ON quarantine (uid);
 CREATE INDEX quarantine_study ON quarantine (study_uid);
 CREATE INDEX quarantine_pack ON quarantine (pack);

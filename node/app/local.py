@@ -2,8 +2,11 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 
+from node.api.dicomweb.bulkdata import BulkData
+from node.api.dicomweb.frames import Frames, FrameStore
 from node.api.dicomweb.qido import Qido
 from node.api.dicomweb.reads import Reads
+from node.api.dicomweb.rendered import Rendered
 from node.api.dicomweb.stow import Stow
 from node.api.dicomweb.wado import Wado
 from node.api.rest.announcements import AnnouncementsResource
@@ -56,11 +59,23 @@ def api_routes(
         AuditResource(storage.audit),
         Qido(storage.store, reads),
         Wado(storage.store, storage.pool, reads),
+        *_pixels(basis, reads),
         Stow(exchange.ingest, storage.store),
     )
     routes = [route for resource in resources for route in resource.routes()]
     openapi.describe(routes)
     return routes
+
+
+def _pixels(basis: Basis, reads: Reads) -> tuple[Frames, BulkData, Rendered]:
+    """What shows parts of instances; all three remember the same frames."""
+    store, pool, renderers = basis.storage.store, basis.storage.pool, basis.storage.renderers
+    frames = FrameStore(store, renderers)
+    return (
+        Frames(store, frames, reads),
+        BulkData(store, pool, frames, reads),
+        Rendered(store, renderers, frames, reads),
+    )
 
 
 def _status(

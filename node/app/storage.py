@@ -14,6 +14,7 @@ from node.store.engine import Database
 from node.store.objects import ObjectStore
 
 INDEX_NAME = "index.db"
+RENDERERS = 2  # processes; they start when a picture is asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class Storage:
     db: Database
     store: ObjectStore
     pool: ParserPool
+    renderers: ParserPool  # apart, so that no header waits for a picture, which takes a hundred times as long
     audit: AuditLog
 
 
@@ -44,4 +46,5 @@ async def open_storage(
     store = await ObjectStore.open(directory, db, keys, clock, log, reserve_bytes=settings.reserve)
     await stack.enter_async_context(store)
     pool = await stack.enter_async_context(ParserPool(settings.parsers, log=log))
-    return Storage(db, store, pool, AuditLog(db, keys.identity, clock))
+    renderers = await stack.enter_async_context(ParserPool(RENDERERS, log=log))
+    return Storage(db, store, pool, renderers, AuditLog(db, keys.identity, clock))

@@ -7,6 +7,7 @@ used; values are decoded by ``scan.facts_of``.
 import io
 import logging
 import warnings
+from dataclasses import dataclass
 
 import pydicom.config
 from pydicom.dataelem import RawDataElement
@@ -31,16 +32,34 @@ def quiet() -> None:
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A data set before its pixel data, and where that begins; ``pixel_tag`` is 0 where there is none."""
+
+    dataset: Dataset
+    pixel_tag: int
+    pixel_offset: int
+    pixel_length: int
+    big: bool
+
+    def raw(self, tag: int) -> bytes:
+        """The bytes of a top-level value; empty where there is none."""
+        element: object = self.dataset.get_item(tag) if tag in self.dataset else None
+        return element.value or b"" if isinstance(element, RawDataElement) else b""
+
+
 class _PixelWatch:
     """Stops pydicom at the pixel data and keeps what it looked like."""
 
     def __init__(self) -> None:
         self.found = False
+        self.tag = 0
         self.length = 0
         self.header_bytes = 0
 
     def __call__(self, tag: BaseTag, vr: str | None, length: int) -> bool:
         self.found = tag in PIXEL_DATA
+        self.tag = int(tag) if self.found else 0
         self.length = length
         self.header_bytes = 12 if vr is not None and vr.encode() in LONG_VRS else 8
         return self.found
@@ -68,6 +87,17 @@ def read_facts(source: Source, syntax: str) -> HeaderFacts:
             values[tag] = raw.value or b""
             big = not raw.is_little_endian
     return facts_of(RawHeader(values, watch.found, big))
+
+
+def read_head(source: Source, syntax: str) -> Head:
+    """What stands before the pixel data, as pydicom reads it.
+
+    Raises:
+        DicomRefused: truncated, beyond a limit, or not to be read at all.
+    """
+    encoding = Encoding.of(syntax)
+    dataset, watch, end = _read(source, encoding)
+    return Head(dataset, watch.tag, end, watch.length, encoding.big)
 
 
 def as_explicit_little(source: Source, syntax: str) -> bytes:

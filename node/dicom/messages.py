@@ -19,6 +19,10 @@ class TaskKind(StrEnum):
     HEADER = "header"
     METADATA = "metadata"
     LOCATE = "locate"
+    VALUE = "value"
+    LAYOUT = "layout"
+    FRAME = "frame"
+    RENDER = "render"
 
 
 class NeedKind(StrEnum):

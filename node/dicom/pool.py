@@ -15,6 +15,7 @@ import msgspec
 
 from node.dicom.messages import Done, Location, Need, NeedKind, Refused, Supply, Task, TaskKind
 from node.dicom.part10 import Buffer
+from node.dicom.pixels import Picture, PixelLayout
 from node.dicom.process import ParserProcess, WorkerLost, WorkerStuck
 from node.dicom.scan import HeaderFacts, header_of
 from node.dicom.structure import WINDOW, skip_fragments
@@ -37,6 +38,7 @@ _REFUSALS = {
 }
 _decode_facts = msgspec.msgpack.Decoder(HeaderFacts).decode
 _decode_location = msgspec.msgpack.Decoder(Location).decode
+_decode_layout = msgspec.msgpack.Decoder(PixelLayout).decode
 _T = TypeVar("_T")
 
 
@@ -151,6 +153,40 @@ class ParserPool:
         result = await self._run(TaskKind.LOCATE, dataset, transfer_syntax, path)
         offset, length, vr = _trusted(_decode_location, result)
         return ValueLocation(offset, length, vr)
+
+    async def value(self, dataset: Buffer | ByteSource, transfer_syntax: TransferSyntaxUID, path: str) -> bytes:
+        """The value that a BulkDataURI names, for data sets in which :meth:`locate` finds no place for it.
+
+        Raises: as :meth:`locate`.
+        """
+        return await self._run(TaskKind.VALUE, dataset, transfer_syntax, path)
+
+    async def layout(self, dataset: Buffer | ByteSource, transfer_syntax: TransferSyntaxUID) -> PixelLayout:
+        """Where an instance's pixels or its document lie. Raises: as :meth:`parse_header`."""
+        found = _trusted(_decode_layout, await self._run(TaskKind.LAYOUT, dataset, transfer_syntax, ""))
+        if not found.plausible:
+            raise HeaderRefused
+        return found
+
+    async def frame(self, dataset: Buffer | ByteSource, transfer_syntax: TransferSyntaxUID, picture: Picture) -> bytes:
+        """A frame as native pixels in little endian, colours as RGB by pixel.
+
+        Raises:
+            NotDecodable: the pixel data is damaged, or there is no decoder for it.
+            otherwise as :meth:`parse_header`.
+        """
+        argument = msgspec.json.encode(picture).decode()
+        return await self._run(TaskKind.FRAME, dataset, transfer_syntax, argument)
+
+    async def render(self, dataset: Buffer | ByteSource, transfer_syntax: TransferSyntaxUID, picture: Picture) -> bytes:
+        """What ``picture`` asks for, in its form.
+
+        Raises:
+            NotRenderable, NotDecodable: it cannot be made of this instance.
+            otherwise as :meth:`parse_header`.
+        """
+        argument = msgspec.json.encode(picture).decode()
+        return await self._run(TaskKind.RENDER, dataset, transfer_syntax, argument)
 
     async def _run(self, kind: TaskKind, dataset: Buffer | ByteSource, syntax: str, argument: str) -> bytes:
         source = _Memory(dataset) if isinstance(dataset, bytes | bytearray | memoryview) else dataset

@@ -29,6 +29,7 @@ from node.dicom.messages import (
     TaskKind,
     frame,
 )
+from node.dicom.pixels import read_layout
 from node.dicom.scan import scan
 from node.dicom.structure import Unusual
 from node.errors.dicom import DicomRefused, HeaderTooLarge
@@ -135,11 +136,21 @@ def _work(task: Task, source: RemoteSource) -> bytes:
         except Unusual:
             facts = _pydicom().read_facts(source, task.syntax)
         return msgspec.msgpack.encode(facts)
+    if task.kind is TaskKind.LAYOUT:
+        return msgspec.msgpack.encode(read_layout(source, task.syntax))
+    if task.kind in {TaskKind.FRAME, TaskKind.RENDER}:
+        _pydicom()
+        from node.dicom import render  # noqa: PLC0415  # imports numpy and Pillow, which only these tasks need
+
+        work = render.transcode if task.kind is TaskKind.FRAME else render.render
+        return work(source, task.syntax, task.argument)
     from node.dicom import metadata  # noqa: PLC0415  # imports pydicom, which most workers never need
 
     _pydicom()
     if task.kind is TaskKind.METADATA:
         return metadata.metadata(source, task.syntax, task.argument)
+    if task.kind is TaskKind.VALUE:
+        return metadata.value(source, task.syntax, task.argument)
     return msgspec.msgpack.encode(metadata.locate(source, task.syntax, task.argument))
 
 

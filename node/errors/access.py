@@ -99,6 +99,14 @@ class NotAcceptable(LeveretError):
     status = 406
 
 
+class RangeNotSatisfiable(LeveretError):
+    """The byte range begins after the end."""
+
+    code = "range_not_satisfiable"
+    advice = "Ask without a Range to learn the length."
+    status = 416
+
+
 class UnsupportedMedia(LeveretError):
     """Bodies of this media type are not taken here."""
 

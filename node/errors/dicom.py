@@ -115,6 +115,30 @@ class NoSuchElement(DicomRefused):
     status = 404
 
 
+class NoSuchFrame(DicomRefused):
+    """The instance has no such frame, or no pixel data at all."""
+
+    code = "no_such_frame"
+    advice = "Frames are counted from 1 to Number of Frames (0028,0008)."
+    status = 404
+
+
+class NotDecodable(DicomRefused):
+    """The pixel data cannot be decoded: it is damaged, or this node has no decoder for its transfer syntax."""
+
+    code = "not_decodable"
+    advice = "Ask for it as it is stored, with transfer-syntax=*."
+    status = 406
+
+
+class NotRenderable(DicomRefused):
+    """This instance cannot be shown as a picture or as a document."""
+
+    code = "not_renderable"
+    advice = "Retrieve the instance itself, and open it with a program for its kind."
+    status = 406
+
+
 class ParserStopped(Retryable):
     """The DICOM parser is stopping or could not be started."""
 

@@ -1,0 +1,121 @@
+"""WADO-RS bulk data (PS3.18 section 10.4.1.1.5): the value that a BulkDataURI of the metadata names."""
+
+from collections.abc import AsyncIterator, Iterable
+
+from aiohttp import web
+
+from node.api.dicomweb.accept import OCTETS, wants_multipart_octets
+from node.api.dicomweb.frames import INSTANCE, FrameStore, answer_frames
+from node.api.dicomweb.multipart import new_boundary
+from node.api.dicomweb.reads import Reads
+from node.api.dicomweb.retrieval import (
+    byte_range,
+    closing,
+    find_instances,
+    multipart_type,
+    part_head,
+    range_headers,
+    start,
+    write_all,
+)
+from node.api.rest.access import IMAGES
+from node.api.routing import Call, Route
+from node.dicom.frames import swap
+from node.dicom.pool import ParserPool
+from node.dicom.structure import EXPLICIT_BIG
+from node.errors.dicom import NoSuchElement
+from node.store.objects import ObjectStore
+from node.store.reading import ObjectReader
+
+_PIXEL_DATA = "7FE00010"
+_WORDS = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}  # bytes that big endian has in the other order
+
+
+class BulkData:
+    """The retrieve bulk data transaction."""
+
+    def __init__(self, store: ObjectStore, pool: ParserPool, frames: FrameStore, reads: Reads) -> None:
+        self._store = store
+        self._pool = pool
+        self._frames = frames
+        self._reads = reads
+
+    def routes(self) -> Iterable[Route]:
+        """The routes."""
+        path = f"{INSTANCE}/bulkdata/{{element:[0-9A-Fa-f/]+}}"
+        return [Route("GET", path, self.retrieve, IMAGES, "One large value of an instance")]
+
+    async def retrieve(self, call: Call) -> object:
+        """RetrieveBulkdata: little endian, whole or a byte range; encapsulated pixel data comes frame by frame."""
+        (instance,) = await find_instances(self._store, self._reads, call, "bulkdata")
+        element = call.parameter("element").upper()
+        if element == _PIXEL_DATA:
+            shown = await self._frames.open(instance)
+            if shown.index.layout.encapsulated:
+                return await answer_frames(call, shown, range(1, shown.index.layout.frames + 1))
+        in_parts = wants_multipart_octets(call.request.headers.get("Accept", ""), call.query("accept"))
+        reader = await self._store.reader(instance.header.sop_instance_uid)
+        try:
+            value = await self._pool.locate(reader, instance.header.transfer_syntax_uid, element)
+        except NoSuchElement:
+            data = await self._pool.value(reader, instance.header.transfer_syntax_uid, element)
+            return _whole(call, data, in_parts=in_parts)
+        word = _WORDS.get(value.vr, 1) if instance.header.transfer_syntax_uid == EXPLICIT_BIG else 1
+        if in_parts:
+            boundary = new_boundary()
+            answer = await start(call, multipart_type(OCTETS, boundary))
+            await answer.write(part_head(boundary, OCTETS))
+            await write_all(answer, _little(reader, value.offset, value.length, word))
+            await answer.write(closing(boundary))
+            await answer.write_eof()
+            return answer
+        if word > 1:
+            answer = await start(call, OCTETS, length=value.length)
+            await write_all(answer, _little(reader, value.offset, value.length, word))
+            await answer.write_eof()
+            return answer
+        return await stream_value(call, reader, (value.offset, value.length), OCTETS)
+
+
+async def stream_value(
+    call: Call,
+    reader: ObjectReader,
+    place: tuple[int, int],
+    content_type: str,
+    headers: dict[str, str] | None = None,
+) -> web.StreamResponse:
+    """A part of the data set as a body of its own, or the byte range of it that is asked for.
+
+    Raises:
+        RangeNotSatisfiable: the range begins after the end.
+    """
+    offset, length = place
+    wanted = byte_range(call, length)
+    first, end = wanted or (0, length)
+    told = {**range_headers(wanted, length), **(headers or {})}
+    answer = await start(call, content_type, length=end - first, status=206 if wanted else 200, headers=told)
+    await write_all(answer, reader.chunks(offset + first, offset + end))
+    await answer.write_eof()
+    return answer
+
+
+def _whole(call: Call, data: bytes, *, in_parts: bool) -> web.Response:
+    if in_parts:
+        boundary = new_boundary()
+        body = part_head(boundary, OCTETS) + data + closing(boundary)
+        return web.Response(body=body, headers={"Content-Type": multipart_type(OCTETS, boundary)})
+    wanted = byte_range(call, len(data))
+    first, end = wanted or (0, len(data))
+    headers = {"Content-Type": OCTETS, **range_headers(wanted, len(data))}
+    return web.Response(body=data[first:end], status=206 if wanted else 200, headers=headers)
+
+
+async def _little(reader: ObjectReader, offset: int, length: int, word: int) -> AsyncIterator[bytes]:
+    """The value in little endian."""
+    held = b""
+    async for piece in reader.chunks(offset, offset + length):
+        data = held + piece
+        whole = len(data) - len(data) % word
+        yield swap(data[:whole], word)
+        held = data[whole:]
+    yield held

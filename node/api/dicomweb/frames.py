@@ -1,0 +1,157 @@
+"""WADO-RS frames (PS3.18 section 10.4.1.1.6): one or several, as stored or decoded."""
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+
+from aiohttp import web
+
+from node.api.dicomweb.media import FrameForm, frame_form
+from node.api.dicomweb.multipart import new_boundary
+from node.api.dicomweb.qido import BASE, base_url
+from node.api.dicomweb.reads import Reads
+from node.api.dicomweb.retrieval import closing, find_instances, multipart_type, part_head, start, write_all
+from node.api.rest.access import IMAGES
+from node.api.routing import Call, Route
+from node.dicom.frames import FrameIndex, FrameIndexes, FramePlace, frame_bytes
+from node.dicom.pixels import Picture
+from node.dicom.pool import ParserPool
+from node.errors.access import InvalidInput
+from node.model.instance import StoredInstance
+from node.store.objects import ObjectStore
+from node.store.reading import ObjectReader
+
+MAX_FRAMES = 10_000  # named in one request
+INSTANCE = f"{BASE}/studies/{{study}}/series/{{series}}/instances/{{instance}}"
+
+
+class Shown:
+    """An instance whose frames are asked for: where they lie, and how they are read."""
+
+    def __init__(self, instance: StoredInstance, reader: ObjectReader, index: FrameIndex, pool: ParserPool) -> None:
+        self.instance = instance
+        self.reader = reader
+        self.index = index
+        self._pool = pool
+        self._syntax = instance.header.transfer_syntax_uid
+
+    async def picture(self, number: int, form: str = "") -> Picture:
+        """What a worker must know of frame ``number``; raises NoSuchFrame, NotDecodable."""
+        place = await self.index.place(self.reader, number)
+        return Picture(spans=place.spans, skip_bits=place.skip_bits, number=number, form=form)
+
+    async def decoded(self, number: int) -> bytes:
+        """A frame as native pixels; raises NoSuchFrame, NotDecodable."""
+        return await self._pool.frame(self.reader, self._syntax, await self.picture(number))
+
+    def stored(self, place: FramePlace) -> AsyncIterator[bytes]:
+        """A frame's bytes."""
+        return frame_bytes(self.reader, self.index.layout, place)
+
+
+class FrameStore:
+    """Finds frames, and remembers where they were."""
+
+    def __init__(self, store: ObjectStore, pool: ParserPool) -> None:
+        self._store = store
+        self._pool = pool
+        self._indexes = FrameIndexes()
+
+    async def open(self, instance: StoredInstance) -> Shown:
+        """An instance, ready for its frames to be read.
+
+        Raises:
+            DicomRefused: its data set cannot be read.
+            ObjectDamaged: it is not what was stored.
+        """
+        reader = await self._store.reader(instance.header.sop_instance_uid)
+        index = self._indexes.get(reader.object_id)
+        if index is None:
+            index = FrameIndex(await self._pool.layout(reader, instance.header.transfer_syntax_uid))
+        self._indexes.keep(reader.object_id, index)
+        return Shown(instance, reader, index, self._pool)
+
+
+class Frames:
+    """The retrieve frames transaction."""
+
+    def __init__(self, store: ObjectStore, frames: FrameStore, reads: Reads) -> None:
+        self._store = store
+        self._frames = frames
+        self._reads = reads
+
+    def routes(self) -> Iterable[Route]:
+        """The routes."""
+        return [Route("GET", f"{INSTANCE}/frames/{{frames}}", self.retrieve, IMAGES, "Frames of an instance")]
+
+    async def retrieve(self, call: Call) -> object:
+        """RetrieveFrames."""
+        numbers = frame_numbers(call.parameter("frames"))
+        (instance,) = await find_instances(self._store, self._reads, call, "frames")
+        return await answer_frames(call, await self._frames.open(instance), numbers)
+
+
+async def answer_frames(call: Call, shown: Shown, numbers: Sequence[int]) -> web.StreamResponse:
+    """Frames in the form that the caller accepts.
+
+    Raises:
+        NotAcceptable: there is none.
+        NoSuchFrame, NotDecodable: the pixel data does not have them.
+    """
+    layout = shown.index.layout
+    form = frame_form(
+        call.request.headers.get("Accept", ""),
+        call.query("accept"),
+        str(shown.instance.header.transfer_syntax_uid),
+        encapsulated=layout.encapsulated,
+        count=len(numbers),
+    )
+    places = [await shown.index.place(shown.reader, number) for number in numbers]  # before anything is answered
+    if form.decoded or layout.deflated:
+        return await _decoded(call, shown, numbers, form)
+    if not form.multipart:
+        is_whole = layout.encapsulated
+        answer = await start(call, form.part_type, length=places[0].length if is_whole else None)
+        await write_all(answer, shown.stored(places[0]))
+        await answer.write_eof()
+        return answer
+    boundary = new_boundary()
+    answer = await start(call, multipart_type(form.media_type, boundary))
+    for number, place in zip(numbers, places, strict=True):
+        await answer.write(part_head(boundary, form.part_type, _location(call, shown, number)))
+        await write_all(answer, shown.stored(place))
+    await answer.write(closing(boundary))
+    await answer.write_eof()
+    return answer
+
+
+async def _decoded(call: Call, shown: Shown, numbers: Sequence[int], form: FrameForm) -> web.StreamResponse:
+    frame = await shown.decoded(numbers[0])  # before the answer begins: now it can still be refused
+    if not form.multipart:
+        return web.Response(body=frame, headers={"Content-Type": form.part_type})
+    boundary = new_boundary()
+    answer = await start(call, multipart_type(form.media_type, boundary))
+    for number in numbers:
+        if number != numbers[0]:
+            frame = await shown.decoded(number)
+        await answer.write(part_head(boundary, form.part_type, _location(call, shown, number)) + frame)
+    await answer.write(closing(boundary))
+    await answer.write_eof()
+    return answer
+
+
+def frame_numbers(text: str) -> list[int]:
+    """The frame list of a path, counted from 1; raises InvalidInput."""
+    parts = text.split(",")
+    if len(parts) > MAX_FRAMES or not all(p.isascii() and p.isdigit() and len(p) < 11 and int(p) for p in parts):  # noqa: PLR2004
+        raise InvalidInput("frame list")
+    return [int(part) for part in parts]
+
+
+def _location(call: Call, shown: Shown, number: int) -> str:
+    return f"{instance_url(call, shown.instance)}/frames/{number}"
+
+
+def instance_url(call: Call, instance: StoredInstance) -> str:
+    """The address of an instance as the caller would write it."""
+    header = instance.header
+    series = f"{base_url(call)}/studies/{header.study_instance_uid}/series/{header.series_instance_uid}"
+    return f"{series}/instances/{header.sop_instance_uid}"

@@ -1,0 +1,109 @@
+"""What every retrieve transaction begins and ends with: which instances, who reads them, how answers are streamed."""
+
+import re
+from collections.abc import AsyncIterable, Sequence
+
+from aiohttp import web
+
+from node.api.dicomweb.qido import series_of, study_of
+from node.api.dicomweb.reads import Reads
+from node.api.routing import Call
+from node.api.server import STARTED
+from node.errors.access import RangeNotSatisfiable
+from node.errors.storage import UnknownInstance, UnknownStudy
+from node.model.ids import SOPInstanceUID
+from node.model.instance import StoredInstance
+from node.sharing.reading import caught_up
+from node.store.objects import ObjectStore
+from node.store.study_queries import InstanceQuery, StudyQuery
+
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")  # one range; several are answered with the whole
+
+
+async def find_instances(store: ObjectStore, reads: Reads, call: Call, what: str) -> Sequence[StoredInstance]:
+    """The instances that the path names; that they are read goes on record first.
+
+    Raises:
+        UnknownStudy, UnknownInstance: there is none.
+        InvalidUid: the path does not hold UIDs.
+    """
+    study, series = study_of(call), series_of(call)
+    assert study is not None
+    named = call.request.match_info.get("instance")
+    query = InstanceQuery(
+        studies=StudyQuery(study_uids=(study,)),
+        series_uids=(series,) if series else (),
+        instance_uids=(SOPInstanceUID.parse(named),) if named else (),
+    )
+    await caught_up(store)
+    found = await store.instances(query)
+    if not found:
+        raise UnknownInstance if named else UnknownStudy
+    await reads.read(call.caller, study, found[0].header.patient, what)
+    return found
+
+
+async def start(
+    call: Call,
+    content_type: str,
+    *,
+    length: int | None = None,
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+) -> web.StreamResponse:
+    """A streamed answer; from here on an error cuts the connection off, so that half is never taken for whole."""
+    answer = web.StreamResponse(status=status, headers={"Content-Type": content_type, **(headers or {})})
+    answer.content_length = length
+    call.request[STARTED] = True
+    await answer.prepare(call.request)
+    return answer
+
+
+def byte_range(call: Call, length: int) -> tuple[int, int] | None:
+    """First byte and the one after the last of a Range header (RFC 9110 section 14); None for the whole.
+
+    Raises:
+        RangeNotSatisfiable: it begins after the end.
+    """
+    match = _RANGE.fullmatch(call.request.headers.get("Range", "").strip())
+    if match is None or not (match[1] or match[2]):
+        return None
+    if not match[1]:
+        if int(match[2]) == 0:
+            raise RangeNotSatisfiable
+        return max(0, length - int(match[2])), length
+    first, last = int(match[1]), min(int(match[2] or length), length - 1)
+    if match[2] and int(match[2]) < first:
+        return None  # not a range: to be ignored
+    if first >= length:
+        raise RangeNotSatisfiable
+    return first, last + 1
+
+
+def range_headers(wanted: tuple[int, int] | None, length: int) -> dict[str, str]:
+    """What an answer that could be a part says about it."""
+    if wanted is None:
+        return {"Accept-Ranges": "bytes"}
+    return {"Accept-Ranges": "bytes", "Content-Range": f"bytes {wanted[0]}-{wanted[1] - 1}/{length}"}
+
+
+def multipart_type(root: str, boundary: str) -> str:
+    """The Content-Type of a multipart answer."""
+    return f'multipart/related; type="{root}"; boundary={boundary}'
+
+
+def part_head(boundary: str, content_type: str, location: str = "") -> bytes:
+    """What stands before a part."""
+    place = f"Content-Location: {location}\r\n" if location else ""
+    return f"\r\n--{boundary}\r\nContent-Type: {content_type}\r\n{place}\r\n".encode("ascii")
+
+
+def closing(boundary: str) -> bytes:
+    """What stands after the last part."""
+    return f"\r\n--{boundary}--\r\n".encode("ascii")
+
+
+async def write_all(answer: web.StreamResponse, pieces: AsyncIterable[bytes]) -> None:
+    """Write what comes."""
+    async for piece in pieces:
+        await answer.write(piece)

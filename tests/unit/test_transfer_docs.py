@@ -1,0 +1,68 @@
+"""docs/protocol/transfer.md says what the code does."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from node.model.consent import PurposeOfUse, RefusalCode
+from node.model.ids import PeerId
+from node.model.release import MAX_INSTANCES, RELEASE_SECONDS
+from node.model.request import MAX_AGE_SECONDS, MAX_SKEW_SECONDS, MAX_TARGETS
+from node.model.transfer import TransferState
+from node.peers import handlers_requests, messages
+from node.peers.frames import CONTROL, END_FRAME, stop_frame
+from node.sharing.holder import REFUSAL_GRID
+from node.sharing.serve import MAX_STREAMS
+
+TEXT = (Path(__file__).parents[2] / "docs" / "protocol" / "transfer.md").read_text()
+PEER = PeerId(bytes(32)).compact
+BLOCKS = [
+    b.replace("…64 digits", "0" * 60).replace("…", PEER) for b in re.findall(r"```json\n(.*?)```", TEXT, re.DOTALL)
+]
+DECODERS = {
+    '"proof"': messages.decode_request,
+    '"requester"': messages.decode_body,
+    '"verdict"': messages.decode_decision,
+    '"classes"': messages.decode_manifest,
+    '"bytes"': messages.decode_receipt,
+}
+
+
+@pytest.mark.parametrize("member", DECODERS)
+def test_the_examples_are_messages(member: str) -> None:
+    (block,) = (b for b in BLOCKS if member in b)
+    assert DECODERS[member](block.encode())
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        messages.MAX_REQUEST_BYTES,
+        messages.MAX_NOTICE_BYTES,
+        messages.MAX_MANIFEST_BYTES,
+        MAX_INSTANCES,
+        MAX_AGE_SECONDS,
+        MAX_SKEW_SECONDS,
+        MAX_TARGETS,
+        MAX_STREAMS,
+        handlers_requests.MAX_INDEXES,
+        RELEASE_SECONDS // 86_400,
+        round(1000 * REFUSAL_GRID),
+    ],
+)
+def test_each_limit_stands_there(number: int) -> None:
+    assert re.search(rf"\b{number}\b", TEXT)
+
+
+def test_the_frames_are_those_of_the_code() -> None:
+    assert f"0x{CONTROL - 1:08X} " in TEXT
+    assert f"0x{END_FRAME[:4].hex().upper()}, length 0" in TEXT
+    assert f"0x{stop_frame('a')[:4].hex().upper()}, length 1" in TEXT
+
+
+def test_each_word_stands_there() -> None:
+    words = [*(c.value for c in RefusalCode), *PurposeOfUse, *TransferState]
+    routes = [r for r in vars(handlers_requests).values() if isinstance(r, str) and r.startswith("/peer/")]
+    assert [word for word in words if not re.search(rf"\b{word}\b", TEXT)] == []
+    assert [route for route in routes if route.replace("{id}", "ID") not in TEXT] == []

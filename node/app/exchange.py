@@ -76,7 +76,7 @@ def build_exchange(basis: Basis) -> Exchange:
     """Build the use cases and register their peer routes."""
     ingest = _ingest(basis)
     announcer, reader, locator = _location(basis)
-    objects, holder, inbox, codes = _holding(basis)
+    objects, holder, inbox, codes = _holding(basis, ingest)
     engine, requests = _requesting(basis, holder)
     return Exchange(
         users=Users(basis.storage.db, basis.clock),
@@ -129,12 +129,12 @@ def _location(basis: Basis) -> tuple[Announcer, FeedReader, Locator]:
     return announcer, reader, locator
 
 
-def _holding(basis: Basis) -> tuple[ObjectServer, Holder, Inbox, ShareCodes]:
+def _holding(basis: Basis, ingest: Ingest) -> tuple[ObjectServer, Holder, Inbox, ShareCodes]:
     db, store, trust = basis.storage.db, basis.storage.store, basis.network.trust
     objects = ObjectServer(ServerParts(db, store, basis.identity, trust, basis.clock, basis.metrics, basis.log))
     parts = HolderParts(
         db=db,
-        store=store,
+        ingest=ingest,
         identity=basis.identity,
         trust=trust,
         server=objects,
@@ -146,7 +146,7 @@ def _holding(basis: Basis) -> tuple[ObjectServer, Holder, Inbox, ShareCodes]:
     holder = Holder(parts)
     trust.subscribe(objects)
     basis.network.server.add_routes(handlers_requests.routes(holder, objects))
-    codes = ShareCodes(db=db, store=store, server=objects, clock=basis.clock)
+    codes = ShareCodes(db=db, ingest=ingest, server=objects, clock=basis.clock)
     return objects, holder, Inbox(parts), codes
 
 

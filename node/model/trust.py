@@ -6,9 +6,10 @@ safety phrase), or at once if the invitation said so. SUSPENDED is meant to be l
 through a new invitation, and then never without a confirmation.
 """
 
+import difflib
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import Self
@@ -153,9 +154,14 @@ class PeerPolicy:
         values: dict[str, bool | int] = {}
         for key, text in settings.items():
             if key not in known:
-                raise InvalidPolicy("unknown key")
+                raise InvalidPolicy(_unknown(key, known))
             values[key] = _flag(text) if isinstance(getattr(self, key), bool) else _amount(key, text)
         return replace(self, **values)  # type: ignore[arg-type]  # the field names and types were checked above
+
+
+def _unknown(key: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"{key[:40]!r} is no key" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def _flag(text: str) -> bool:

@@ -33,13 +33,13 @@ from node.model.release import DecisionNotice, Verdict
 from node.model.request import RequestEvent, RequestState, SignedRequest, is_fresh
 from node.model.transfer import TransferEvent, TransferState
 from node.peers.messages import MAX_REQUEST_BYTES, decode_body, decode_request, encode_decision
+from node.sharing.ingest import Ingest
 from node.sharing.receipts import read_receipt, take_receipt
 from node.sharing.release import Proven, check_proof, judge, release
 from node.sharing.serve import ObjectServer
 from node.sharing.trust import TrustList
 from node.store import audit, consents, requests, transfers
 from node.store.engine import Database, Read, Write
-from node.store.objects import ObjectStore
 from node.store.requests import ReceivedRequest
 
 REFUSAL_GRID = 0.25  # seconds: ``not_released`` leaves at a multiple of this after the request came
@@ -58,7 +58,7 @@ class HolderParts:
     """What the holder's side works with."""
 
     db: Database
-    store: ObjectStore
+    ingest: Ingest
     identity: Identity
     trust: TrustList
     server: ObjectServer
@@ -202,8 +202,7 @@ class Holder:
             policy = self._parts.trust.policy_of(signed.request.requester)
             decision = await judge(rx, signed.request, proven.consent, policy, self._parts.clock.now())
         if isinstance(decision, Permit):
-            for study in decision.scope:
-                await self._parts.store.close_revision(study)
+            await self._parts.ingest.close_revisions(decision.scope)
 
     async def _proven(self, rx: Read, signed: SignedRequest) -> Proven:
         """The proof's worth; a peer that failed too often today proves nothing until tomorrow."""

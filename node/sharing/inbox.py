@@ -57,8 +57,8 @@ class Inbox:
         """
         async with self._parts.db.read() as rx:
             decision = await self._judge(rx, await _pending(rx, request_id))
-        for study in () if isinstance(decision, Refuse) else _permit(decision).scope:
-            await self._parts.store.close_revision(study)
+        if not isinstance(decision, Refuse):
+            await self._parts.ingest.close_revisions(_permit(decision).scope, actor=by)
         async with self._parts.db.write() as tx:
             row = await _pending(tx, request_id)
             decision = await self._judge(tx, row)

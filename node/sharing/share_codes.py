@@ -20,10 +20,10 @@ from node.model.consent import (
 from node.model.ids import PatientKey, StudyInstanceUID
 from node.model.instance import StudySummary
 from node.model.transfer import TransferEvent
+from node.sharing.ingest import Ingest
 from node.sharing.serve import ObjectServer
 from node.store import audit, consents, requests, transfers
 from node.store.engine import Database, Write
-from node.store.objects import ObjectStore
 from node.store.study_queries import StudyQuery, find_studies
 
 CONSENT_REVOKED = "consent_revoked"
@@ -40,9 +40,9 @@ class CreatedCode:
 class ShareCodes:
     """What the front desk, or the patient in the portal, does with codes."""
 
-    def __init__(self, *, db: Database, store: ObjectStore, server: ObjectServer, clock: Clock) -> None:
+    def __init__(self, *, db: Database, ingest: Ingest, server: ObjectServer, clock: Clock) -> None:
         self._db = db
-        self._store = store
+        self._ingest = ingest
         self._server = server
         self._clock = clock
 
@@ -67,8 +67,7 @@ class ShareCodes:
         async with self._db.read() as rx:
             own = await find_studies(rx, StudyQuery(patients=(patient,), own=True))
         chosen = _choose(own, studies)
-        for study in chosen:
-            await self._store.close_revision(study)
+        await self._ingest.close_revisions(chosen, actor=by)
         code, now = sharecode.generate(), self._clock.now()
         expires_at = now + lifetime
         consent = Consent(ConsentId.new(), patient, frozenset(chosen), now, expires_at, uses, created_by=by)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from node.clock import SystemClock
-from node.config import ConsentSettings
+from node.config import ConsentSettings, StoreSettings
 from node.crypto.identity import Identity
 from node.crypto.keystore import KeyStore
 from node.crypto.tls import ServerTls
@@ -26,6 +26,7 @@ from node.sharing.asking import Asking
 from node.sharing.holder import Holder, HolderParts
 from node.sharing.inbound import Inbound, InboundParts
 from node.sharing.inbox import Inbox
+from node.sharing.ingest import Ingest, Source
 from node.sharing.pull import PullParts
 from node.sharing.requests import RequestOrder, Requests
 from node.sharing.serve import ObjectServer, ServerParts
@@ -73,13 +74,23 @@ class SharingNode:
         )
         parts = ServerParts(db, store, identity, self.trust, self.clock, self.metrics, log)
         self.objects = ObjectServer(parts)
+        self.ingest = Ingest(
+            db=db,
+            store=store,
+            pool=parsers,
+            issuer=self.issuer,
+            settings=StoreSettings(),
+            clock=self.clock,
+            metrics=self.metrics,
+            log=log,
+        )
         settings = options.get("consent", ConsentSettings())
         holder_parts = HolderParts(
-            db, store, identity, self.trust, self.objects, self.clock, settings, self.metrics, log
+            db, self.ingest, identity, self.trust, self.objects, self.clock, settings, self.metrics, log
         )
         self.holder = Holder(holder_parts)
         self.inbox = Inbox(holder_parts)
-        self.share_codes = ShareCodes(db=db, store=store, server=self.objects, clock=self.clock)
+        self.share_codes = ShareCodes(db=db, ingest=self.ingest, server=self.objects, clock=self.clock)
         self.asking = Asking(identity=identity, trust=self.trust, clients=self.clients, clock=self.clock)
         pull = PullParts(store, parsers, self.clients, options.get("streams", 3))
         self.inbound = Inbound(InboundParts(db, identity, self.asking, pull, self.clock, self.metrics))
@@ -107,11 +118,8 @@ class SharingNode:
         for study in studies:
             async with asyncio.TaskGroup() as group:
                 for file in study.files():
-                    data = dataset_of(file)
-                    header = await self.parsers.parse_header(data, EXPLICIT_LITTLE)
-                    header = replace(header, patient=PatientKey(self.issuer, header.patient.patient_id))
-                    held[header.sop_instance_uid] = data
-                    group.create_task(self.store.put(header, data, source="import"))
+                    group.create_task(self.ingest.take_file(file, source=Source.IMPORT, actor=ACTOR))
+            held |= {study.sop_uid(n): dataset_of(file) for n, file in enumerate(study.files(), 1)}
         await self.store.indexed()
         return held
 

@@ -17,9 +17,8 @@ from node.sharing.serve import MAX_STREAMS
 
 TEXT = (Path(__file__).parents[2] / "docs" / "protocol" / "transfer.md").read_text()
 PEER = PeerId(bytes(32)).compact
-BLOCKS = [
-    b.replace("…64 digits", "0" * 60).replace("…", PEER) for b in re.findall(r"```json\n(.*?)```", TEXT, re.DOTALL)
-]
+JSON = re.compile(r"```json\n(.*?)```", re.DOTALL)
+BLOCKS = [block.replace("…64 digits", "0" * 60).replace("…", PEER) for block in JSON.findall(TEXT)]
 DECODERS = {
     '"proof"': messages.decode_request,
     '"requester"': messages.decode_body,

@@ -2,7 +2,7 @@
 
 **Who is trusted.** Nobody: a data set may come from a CD, a broken modality or an attacker, and plain parsers can be
 made to use gigabytes by a few hundred kilobytes. So the daemon itself looks only at what has one meaning and a known
-bound: the file meta information of a file (``part10``), command sets and PDUs of an association (``ul``, ``dimse``),
+bound: the file meta information of a file (``part10``), command sets and PDUs of an association (``upper_layer``),
 the items of encapsulated pixel data. Everything else is parsed in worker processes (``pool``, ``process``,
 ``worker``) that have limits on memory and time, hold no key, can write no file, and die with the daemon. What a
 worker answers is decoded strictly.
@@ -18,9 +18,9 @@ encoding goes to pydicom (``heads``), in the worker. Both end in ``scan.facts_of
 cannot differ about what a value means; the tests hold both against pydicom's own reading of every file it comes with.
 A worker is given the first 16 KiB and asks for more only if it must: pixel data never crosses to it.
 
-**The network.** ``scp`` listens, ``association`` is one peer's association in one task on the daemon's loop: any
-storage class, the peer's first transfer syntax, every wait with a time limit, success told only after the sink has
-said that the bytes are durable. ``ul`` and ``dimse`` are bytes in, values out.
+**The network.** ``upper_layer`` is the protocol (its docstring says how); ``scp`` decides who may associate and hands
+instances to the sink: any storage class, the peer's first transfer syntax, success told only after the sink has said
+that the bytes are durable.
 
 **What a person imports.** ``sources`` finds files in folders, archives and media (``dicomdir``). **What a viewer
 asks.** ``metadata`` is the DICOM JSON of a whole header (in the worker), ``jsonmodel`` that of QIDO-RS results.

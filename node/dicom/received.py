@@ -1,8 +1,9 @@
 """What the Storage SCP hands to the node, and how the node's answer becomes a status."""
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from node.errors import LeveretError, Retryable
 from node.errors.dicom import DicomRefused, InstanceMismatch
@@ -22,7 +23,10 @@ class Status(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReceivedInstance:
-    """One C-STORE request: the data set's bytes exactly as received, and what the message says about it."""
+    """One C-STORE request: the data set's bytes exactly as received, and what the message says about it.
+
+    ``dataset`` is to be read before the sink answers; its memory is used again afterwards.
+    """
 
     dataset: memoryview = field(repr=False)
     transfer_syntax: TransferSyntaxUID
@@ -40,6 +44,17 @@ class StoreSink(Protocol):
 
         Raises:
             LeveretError: why not. :func:`status_of` says what the sender is told.
+        """
+
+
+@runtime_checkable
+class StreamSink(StoreSink, Protocol):
+    """One that also takes instances that are too large for memory."""
+
+    async def store_stream(self, received: ReceivedInstance, rest: AsyncIterator[bytes]) -> None:
+        """Keep an instance whose data set begins with ``received.dataset`` and goes on with ``rest``.
+
+        ``rest`` raises Truncated if the sender breaks off. Raises as :meth:`store`.
         """
 
 

@@ -1,33 +1,27 @@
 """The Storage and Verification SCP: C-STORE and C-ECHO from modalities and PACS (PS3.4 annexes A and B).
 
-It runs on the daemon's event loop and moves the bytes itself: pynetdicom's reactor, with its threads and polling, takes
-in a quarter of what this does (docs/decisions, "An own Storage SCP"). An association is one task; this module listens
-and decides who may associate.
+The protocol is ``upper_layer``'s. This module decides who may associate, hands instances to the sink, and makes its
+answer a status.
 """
 
-import asyncio
-import contextlib
-import errno
 import ipaddress
-import socket
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Awaitable, Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from node.dicom.association import Association, MemoryBudget
-from node.dicom.received import ReceivedInstance, Status, StoreSink, status_of
-from node.dicom.ul import Rejection
-from node.errors.setup import PortInUse
+from node.dicom.received import ReceivedInstance, Status, StoreSink, StreamSink, status_of
+from node.dicom.upper_layer.association import Outcome
+from node.dicom.upper_layer.codes import Rejection
+from node.dicom.upper_layer.pdu import AssociateRq
+from node.dicom.upper_layer.server import Listener, ListenerSettings
+from node.dicom.upper_layer.watch import Timing
+from node.errors import LeveretError
 from node.log import Logger
 
-__all__ = ["ReceivedInstance", "ScpSettings", "Status", "StorageScp", "StoreSink", "status_of"]
+__all__ = ["ReceivedInstance", "ScpSettings", "Status", "StorageScp", "StoreSink", "StreamSink", "status_of"]
 
-_BACKLOG = 128
-_BEYOND_LIMIT = 20  # connections beyond the association limit that are told so; further ones are closed without a word
-_OUT_OF_SOCKETS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-_PAUSE_SECONDS = 0.2  # after the machine has run out of sockets
-GRACE_SECONDS = 5.0  # for instances that are being stored when the node stops
+_ARTIM_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +44,16 @@ class StorageScp:
     """A listener; an async context manager that owns its associations."""
 
     def __init__(self, settings: ScpSettings, sink: StoreSink, log: Logger) -> None:
-        self._settings = settings
-        self._allowed = frozenset(title.strip() for title in settings.allow_ae)
-        self._sink = sink
-        self._log = log
-        self._budget = MemoryBudget()
-        self._socket: socket.socket | None = None
-        self._address = (settings.host, settings.port)
-        self._accepting: asyncio.Task[None] | None = None
-        self._running: dict[asyncio.Task[None], Association] = {}
+        timing = Timing(artim=min(_ARTIM_SECONDS, settings.network_timeout), idle=settings.network_timeout)
+        listener = ListenerSettings(
+            host=settings.host, port=settings.port, max_associations=settings.max_associations, timing=timing
+        )
+        self._listener = Listener(listener, _StorageService(settings.allow_ae, sink, log), log)
 
     @property
     def address(self) -> tuple[str, int]:
         """Host and port that it really listens on."""
-        return self._address
+        return self._listener.address
 
     async def __aenter__(self) -> Self:
         """Listen.
@@ -71,78 +61,56 @@ class StorageScp:
         Raises:
             PortInUse: another program has the address, or this machine has not.
         """
-        host, port = self._settings.host, self._settings.port
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        try:
-            self._socket = socket.create_server((host, port), family=family, backlog=_BACKLOG)
-        except OSError as exc:
-            raise PortInUse(f"{host}:{port}") from exc
-        self._socket.setblocking(False)
-        self._address = self._socket.getsockname()[:2]
-        self._accepting = asyncio.create_task(self._accept(self._socket))
+        await self._listener.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop listening; let what is being stored be answered, then end all associations."""
-        assert self._accepting is not None
-        assert self._socket is not None
-        self._accepting.cancel()
-        await asyncio.wait([self._accepting])
-        self._socket.close()
-        for task, association in self._running.items():
-            association.closing = True
-            if not association.is_storing:
-                task.cancel()
-        if self._running:
-            _, late = await asyncio.wait(list(self._running), timeout=GRACE_SECONDS)
-            for task in late:
-                task.cancel()
-            if late:
-                await asyncio.wait(late)
+        await self._listener.__aexit__(kind, error, trace)
 
-    async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                connection, remote = await loop.sock_accept(listener)
-            except OSError as error:
-                self._log.warning("accept failed", component="dicom", error=type(error).__name__)
-                if error.errno in _OUT_OF_SOCKETS:
-                    await asyncio.sleep(_PAUSE_SECONDS)
-                continue
-            if len(self._running) >= self._settings.max_associations + _BEYOND_LIMIT:
-                connection.close()
-                continue
-            connection.setblocking(False)
-            with contextlib.suppress(OSError):
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._begin(connection, str(remote[0]))
 
-    def _begin(self, connection: socket.socket, address: str) -> None:
-        is_full = len(self._running) >= self._settings.max_associations
-        association = Association(
-            connection,
-            address,
-            self._sink,
-            self._budget,
-            admit=lambda calling_ae: Rejection.LOCAL_LIMIT if is_full else self._admit(address, calling_ae),
-            network_timeout=self._settings.network_timeout,
-            log=self._log,
-        )
-        task = asyncio.create_task(association.run())
-        self._running[task] = association
-        task.add_done_callback(self._ended)
+class _StorageService:
+    """``upper_layer.association.Service`` before a sink."""
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        del self._running[task]
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._log.error("association failed", component="dicom", error=type(error).__name__)
+    def __init__(self, allow_ae: Iterable[str], sink: StoreSink, log: Logger) -> None:
+        self._allowed = frozenset(title.strip() for title in allow_ae)
+        self._sink = sink
+        self._stream_sink = sink if isinstance(sink, StreamSink) else None
+        self._log = log
 
-    def _admit(self, address: str, calling_ae: str) -> Rejection | None:
+    @property
+    def streams(self) -> bool:
+        """Whether the sink takes streams."""
+        return self._stream_sink is not None
+
+    def admit(self, request: AssociateRq, address: str) -> Rejection | None:
         """Anybody on this machine; from elsewhere, those that the operator listed."""
-        return None if is_loopback(address) or calling_ae in self._allowed else Rejection.CALLING_AE_TITLE
+        if is_loopback(address) or request.titles.calling in self._allowed:
+            return None
+        return Rejection.CALLING_AE_NOT_RECOGNISED
+
+    async def store(self, received: ReceivedInstance) -> Outcome:
+        """Success when the sink says that it is durable."""
+        return await self._outcome(self._sink.store(received))
+
+    async def store_stream(self, received: ReceivedInstance, rest: AsyncIterator[bytes]) -> Outcome:
+        """Likewise."""
+        assert self._stream_sink is not None
+        return await self._outcome(self._stream_sink.store_stream(received, rest))
+
+    async def _outcome(self, work: Awaitable[None]) -> Outcome:
+        try:
+            await work
+        except LeveretError as error:
+            self._log.warning("instance refused", component="dicom", code=error.code)
+            return Outcome(status_of(error), error.code)
+        except Exception as error:  # noqa: BLE001 - a defect costs this instance, not the association
+            # No traceback: it may show what the instance holds.
+            self._log.error("instance failed", component="dicom", error=type(error).__name__)
+            return Outcome(Status.PROCESSING_FAILURE, LeveretError.code)
+        return Outcome(Status.SUCCESS)
 
 
 def is_loopback(address: str) -> bool:

@@ -116,6 +116,13 @@ class Ingest:
             raise InstanceMismatch
         await self._put(header, received.dataset, file_meta=b"", source=Source.C_STORE, actor=NODE_ACTOR)
 
+    async def store_stream(self, received: ReceivedInstance, rest: AsyncIterator[bytes]) -> None:
+        """Likewise one too large for memory; ``received.dataset`` is its beginning and holds what identifies it."""
+        header = await self._pool.parse_header(_Beginning(received.dataset), received.transfer_syntax)
+        if (received.sop_class_uid, received.sop_instance_uid) != (header.sop_class_uid, header.sop_instance_uid):
+            raise InstanceMismatch
+        await self._put(header, received.dataset, rest, file_meta=b"", source=Source.C_STORE, actor=NODE_ACTOR)
+
     async def close_revisions(self, studies: Iterable[StudyInstanceUID], *, actor: str = NODE_ACTOR) -> None:
         """Wait until everything taken in is indexed, and close the open revisions of ``studies``."""
         await self._store.indexed()
@@ -154,18 +161,27 @@ class Ingest:
             self._log.info("revision closed", revision=manifest.revision, count=len(manifest.entries))
 
     async def _put(
-        self, header: InstanceHeader, dataset: memoryview, *, file_meta: bytes, source: Source, actor: str
+        self,
+        header: InstanceHeader,
+        dataset: memoryview,
+        rest: AsyncIterator[bytes] | None = None,
+        *,
+        file_meta: bytes,
+        source: Source,
+        actor: str,
     ) -> Taken:
         if not header.patient.issuer:
             header = replace(header, patient=replace(header.patient, issuer=self._issuer))
-        if len(dataset) > STREAM_FROM_BYTES:
-            pieces = _pieces(dataset)
-            result = await self._store.put_stream(header, pieces, file_meta=file_meta, source=source.value)
+        size = len(dataset)
+        if rest is not None or size > STREAM_FROM_BYTES:
+            pieces = _Pieces(dataset, rest)
+            result = await self._store.put_stream(header, aiter(pieces), file_meta=file_meta, source=source.value)
+            size = pieces.size
         else:
             result = await self._store.put(header, dataset, file_meta=file_meta, source=source.value)
         self._metrics.ingested.labels(result.outcome.value, source.value).inc()
         if result.outcome is PutOutcome.STORED:
-            self._metrics.ingested_bytes.inc(len(dataset))
+            self._metrics.ingested_bytes.inc(size)
         elif result.outcome is PutOutcome.QUARANTINED:
             await self._quarantined(header, source, actor)
         return Taken(result.outcome, header)
@@ -184,7 +200,31 @@ class Ingest:
             await audit.append(tx, event)
 
 
-async def _pieces(dataset: memoryview) -> AsyncIterator[memoryview]:
-    """A large data set in pieces, so that the store does not copy it as a whole."""
-    for start in range(0, len(dataset), _PIECE_BYTES):
-        yield dataset[start : start + _PIECE_BYTES]
+class _Beginning:
+    """The beginning of a data set whose rest has not arrived, for the parser."""
+
+    def __init__(self, data: memoryview) -> None:
+        self._data = data
+        self.size = len(data)
+
+    async def read(self, offset: int, length: int) -> bytes:
+        return bytes(self._data[offset : offset + length])
+
+
+class _Pieces:
+    """A large data set in pieces, so that the store does not copy it as a whole; ``size``: of what was taken."""
+
+    def __init__(self, dataset: memoryview, rest: AsyncIterator[bytes] | None) -> None:
+        self._dataset = dataset
+        self._rest = rest
+        self.size = 0
+
+    async def __aiter__(self) -> AsyncIterator[memoryview | bytes]:
+        for start in range(0, len(self._dataset), _PIECE_BYTES):
+            piece = self._dataset[start : start + _PIECE_BYTES]
+            self.size += len(piece)
+            yield piece
+        if self._rest is not None:
+            async for more in self._rest:
+                self.size += len(more)
+                yield more

@@ -36,7 +36,7 @@ from node.peers.messages import MAX_REQUEST_BYTES, decode_body, decode_request, 
 from node.sharing.ingest import Ingest
 from node.sharing.receipts import read_receipt, take_receipt
 from node.sharing.release import Proven, check_proof, judge, release
-from node.sharing.serve import ObjectServer
+from node.sharing.serve import ObjectServer, why_ended
 from node.sharing.trust import TrustList
 from node.store import audit, consents, requests, transfers
 from node.store.engine import Database, Read, Write
@@ -101,7 +101,7 @@ class Holder:
         """The manifest of a release that is still good.
 
         Raises:
-            NoSuchRequest: not released to ``peer``. ReleaseExpired, TransferCancelled: not any more.
+            NoSuchRequest: not released to ``peer``. ReleaseExpired, ConsentRevoked, TransferCancelled: not any more.
         """
         async with self._parts.db.read() as rx:
             await _own_row(rx, peer, request_id)
@@ -109,9 +109,9 @@ class Holder:
             stored = await transfers.release_of(rx, request_id)
         if transfer is None or stored is None:
             raise NoSuchRequest
-        if transfer.state is TransferState.CANCELLED:
-            raise TransferCancelled
-        if transfer.state is TransferState.FAILED or self._parts.clock.now() >= stored.expires_at:
+        if transfer.state in {TransferState.CANCELLED, TransferState.FAILED}:
+            raise why_ended(transfer)
+        if self._parts.clock.now() >= stored.expires_at:
             raise ReleaseExpired
         return stored.manifest
 

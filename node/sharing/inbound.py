@@ -85,8 +85,7 @@ class Inbound:
                 return Step.ASK
             if row.state is RequestState.REVIEW:
                 return Step.LOOK_AGAIN
-            release = await transfers.release_of(rx, request_id)
-            return Step.FETCH_MANIFEST if release is None else Step.PULL
+            return Step.PULL if await transfers.is_released(rx, request_id) else Step.FETCH_MANIFEST
 
     async def row(self, request_id: RequestId) -> SentRequest:
         """The request as it was written down."""

@@ -47,6 +47,11 @@ _STOPPED: dict[str, type[LeveretError]] = {
 }
 
 
+def why_ended(transfer: Transfer) -> LeveretError:
+    """What a recipient hears that asks for more of a transfer which has ended."""
+    return _STOPPED.get(transfer.code, ReleaseExpired)()
+
+
 @dataclass(frozen=True, slots=True)
 class ServerParts:
     """What the object server works with."""
@@ -148,7 +153,7 @@ class ObjectServer:
             if consent is None or consent.revoked_at is not None:
                 raise ConsentRevoked
             if transfer.state in ENDED:
-                raise _STOPPED.get(transfer.code, TransferCancelled)
+                raise why_ended(transfer)
             await self._move(tx, transfer, TransferEvent.START)
         live.done_before = (transfer.instances_done, transfer.bytes_done)
         return await asyncio.to_thread(self._own_manifest, stored.manifest)
@@ -169,10 +174,8 @@ class ObjectServer:
     async def _expire(self) -> None:
         now = self._parts.clock.now()
         async with self._parts.db.write() as tx:
-            for transfer in await transfers.unfinished(tx, Direction.OUT):
-                stored = await transfers.release_of(tx, transfer.request_id)
-                if stored is not None and now >= stored.expires_at:
-                    await self._move(tx, transfer, TransferEvent.FAIL, ReleaseExpired.code)
+            for transfer in await transfers.expired(tx, Direction.OUT, now):
+                await self._move(tx, transfer, TransferEvent.FAIL, ReleaseExpired.code)
 
     async def _tick(self) -> None:
         now = self._parts.clock.monotonic()

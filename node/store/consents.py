@@ -1,7 +1,5 @@
 """Share codes on file, and who failed to prove one."""
 
-from collections.abc import Sequence
-
 import msgspec
 
 from node.model.consent import DAY_SECONDS, Consent, ConsentId
@@ -103,12 +101,6 @@ async def peer_failures(rx: Read, peer: PeerId, at: int) -> int:
         "SELECT failures FROM code_failure WHERE peer = ? AND day = ?", (peer.digest, at // DAY_SECONDS)
     )
     return int(value or 0)
-
-
-async def consents_of(rx: Read, ids: Sequence[ConsentId]) -> list[Consent]:
-    """Those of the given consents that are on file."""
-    found = [await get(rx, consent_id) for consent_id in ids]
-    return [consent for consent in found if consent is not None]
 
 
 def _consent(row: Row) -> Consent:

@@ -76,6 +76,13 @@ async def release_of(rx: Read, request_id: RequestId) -> StoredRelease | None:
     return None if row is None else StoredRelease(row[0], bytes(row[1]), row[2])
 
 
+async def is_released(rx: Read, request_id: RequestId) -> bool:
+    """Whether it is known what was released; without reading a manifest that may be large."""
+    return bool(
+        await rx.fetch_value("SELECT manifest IS NOT NULL FROM transfer WHERE request_id = ?", (request_id.value,))
+    )
+
+
 async def get(rx: Read, request_id: RequestId) -> Transfer | None:
     """One transfer."""
     row = await rx.fetch_one(f"SELECT {_COLUMNS} FROM transfer t WHERE t.request_id = ?", (request_id.value,))  # noqa: S608 - fixed texts
@@ -94,6 +101,16 @@ async def unfinished(rx: Read, direction: Direction) -> list[Transfer]:
         f"SELECT {_COLUMNS} FROM transfer t WHERE t.direction = ?"  # noqa: S608 - fixed texts
         " AND t.state NOT IN ('COMPLETED', 'FAILED', 'CANCELLED') ORDER BY t.created_at, t.rowid",
         (direction.value,),
+    )
+    return [_transfer(row) for row in rows]
+
+
+async def expired(rx: Read, direction: Direction, now: int) -> list[Transfer]:
+    """Those of the unfinished whose release is over."""
+    rows = await rx.fetch_all(
+        f"SELECT {_COLUMNS} FROM transfer t WHERE t.direction = ? AND t.expires_at <= ?"  # noqa: S608 - fixed texts
+        " AND t.state NOT IN ('COMPLETED', 'FAILED', 'CANCELLED')",
+        (direction.value, now),
     )
     return [_transfer(row) for row in rows]
 

@@ -18,11 +18,14 @@ from node.crypto.jws import JwsType, sign_jws, verify_jws
 from node.errors.codes import ShareCodeMalformed, ShareCodeMistyped
 from node.errors.crypto_identity import MalformedJws
 from node.errors.sharing import (
+    ConsentRevoked,
     InvalidRequest,
     InvalidShareCodeOrder,
     NoSuchRequest,
     NoSuchShareCode,
     NothingToShare,
+    ReceiptRefused,
+    ReleaseExpired,
     RequestIdReused,
     RequestMalformed,
     RequestNotPending,
@@ -30,6 +33,7 @@ from node.errors.sharing import (
     ReviewChanged,
     ShareCodeUsed,
     SignerMismatch,
+    TransferCancelled,
     WrongHolder,
 )
 from node.errors.trust import UnknownPeer
@@ -37,9 +41,10 @@ from node.model.audit import AuditType
 from node.model.consent import CodeState, ConsentId, PurposeOfUse, code_state
 from node.model.ids import PatientKey, PeerId, RequestId, StudyInstanceUID, StudyRef
 from node.model.instance import Demographics
-from node.model.release import DecisionNotice, Verdict
+from node.model.release import DecisionNotice, Receipt, Verdict
 from node.model.request import CodeProof, ReleaseRequest, StudyTarget, Subject
-from node.peers.messages import decode_decision, encode_body, encode_request
+from node.model.transfer import TransferState
+from node.peers.messages import decode_decision, encode_body, encode_receipt, encode_request
 from node.sharing.holder import REFUSAL_GRID
 from node.store import consents, feeds, requests, transfers
 
@@ -332,6 +337,66 @@ async def test_only_instances_of_the_manifest_are_streamed(
     with pytest.raises(InvalidRequest):
         async with north.objects.open(asker.me.peer_id, request.request_id, indexes):
             pass
+
+
+async def test_what_is_over_says_why_it_is(north: SharingNode, asker: Asker) -> None:
+    async def objects_of(request: ReleaseRequest) -> None:
+        async with north.objects.open(asker.me.peer_id, request.request_id, [0]):
+            pass
+
+    first, second, third = asker.request(), asker.request(), asker.request()
+    await asker.send(asker.token(first, await north.code_for(STUDY)))
+    await north.share_codes.revoke((await north.share_codes.page())[0].consent_id, by=ACTOR)
+    await asker.send(asker.token(second, await north.code_for(STUDY)))
+    await north.requests.cancel(second.request_id, by=ACTOR)
+    await asker.send(asker.token(third, await north.code_for(STUDY)))
+    north.clock.offset += 14 * 86_400
+    for request, error in ((first, ConsentRevoked), (second, TransferCancelled), (third, ReleaseExpired)):
+        with pytest.raises(error):
+            await objects_of(request)
+        with pytest.raises(error):
+            await north.holder.manifest(asker.me.peer_id, request.request_id)
+
+
+async def test_a_receipt_must_fit_the_release(north: SharingNode, asker: Asker) -> None:
+    request = asker.request()
+    await asker.send(asker.token(request, await north.code_for(STUDY)))
+    async with north.db.read() as rx:
+        released = await transfers.release_of(rx, request.request_id)
+        moved = await transfers.get(rx, request.request_id)
+    assert released is not None
+    assert moved is not None
+    good = Receipt(
+        request.request_id,
+        north.peer_id,
+        asker.me.peer_id,
+        asker.now(),
+        released.digest,
+        moved.instances_total,
+        moved.bytes_total,
+    )
+
+    async def give(receipt: Receipt, signer: Identity = asker.me) -> None:
+        token = sign_jws(signer, JwsType.RECEIPT, encode_receipt(receipt))
+        await north.holder.take_receipt(asker.me.peer_id, request.request_id, token)
+
+    for lie in (
+        {"manifest": bytes(32)},
+        {"instances": 1},
+        {"total_bytes": 0},
+        {"recipient": north.peer_id},
+        {"holder": asker.me.peer_id},
+        {"request_id": RequestId.new()},
+    ):
+        with pytest.raises(ReceiptRefused):
+            await give(replace(good, **lie))
+    with pytest.raises(SignerMismatch):
+        await give(good, Identity.generate())
+    assert (await north.requests.transfer(request.request_id)).state is TransferState.AUTHORIZED
+    await give(good)
+    await give(good)
+    assert (await north.requests.transfer(request.request_id)).state is TransferState.COMPLETED
+    assert len(await north.events(AuditType.RECEIPT_RECEIVED)) == 1
 
 
 # A person decides

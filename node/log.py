@@ -58,5 +58,3 @@ def make_logger(stream: TextIO | None = None, level: str = "INFO") -> structlog.
         cache_logger_on_first_use=False,
     )
     return cast("structlog.stdlib.BoundLogger", bound)
-
-

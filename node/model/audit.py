@@ -29,8 +29,6 @@ class AuditType(StrEnum):
     # Store
     STUDY_STORED = "study_stored"
     INSTANCE_QUARANTINED = "instance_quarantined"
-    REVISION_CLOSED = "revision_closed"
-    STUDY_DELETED = "study_deleted"
     STUDIES_SEARCHED = "studies_searched"
     STUDY_READ = "study_read"
     # Announcements

@@ -82,10 +82,6 @@ class Connections:
         """Cut every connection of ``peer`` off, at once; returns how many."""
         return self._abort([c for c in self._live.values() if c.peer == peer])
 
-    def abort_pairing(self) -> int:
-        """Cut every pairing connection off that is not being answered; returns how many."""
-        return self._abort([c for c in self._live.values() if c.peer is None and not c.serving])
-
     def abort_all(self) -> int:
         """Cut everything off."""
         return self._abort(list(self._live.values()))

@@ -35,13 +35,12 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class BodyReader:
-    """A body as it arrives, counted. Use ``read`` / ``read_exactly``, or iterate over pieces of any size."""
+    """A body as it arrives, counted. Use ``read``, or iterate over the pieces, which are of any size."""
 
     def __init__(self, stream: StreamReader, *, limit: int) -> None:
         """Allow ``limit`` bytes in all."""
         self._stream = stream
         self._limit = limit
-        self._rest = b""
         self._waited = 0.0
         self.received = 0
 
@@ -51,41 +50,6 @@ class BodyReader:
         Raises:
             BodyTooLarge: over the limit. BodyTooSlow: stalled or dripping. PeerInterrupted: the connection broke.
         """
-        if self._rest:
-            piece, self._rest = self._rest, b""
-            return piece
-        return await self._receive()
-
-    async def read_exactly(self, count: int) -> bytes:
-        """``count`` bytes; MalformedMessage if the body ends before (use ``at_end`` where it may end)."""
-        parts: list[bytes] = []
-        missing = count
-        while missing:
-            piece = await self.read()
-            if not piece:
-                raise MalformedMessage("the body ends too early")
-            if len(piece) > missing:
-                self._rest = piece[missing:]
-                piece = piece[:missing]
-            parts.append(piece)
-            missing -= len(piece)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    async def at_end(self) -> bool:
-        """Whether nothing more comes; waits for the next byte or the end."""
-        if not self._rest:
-            self._rest = await self._receive()
-        return not self._rest
-
-    async def rest(self) -> bytes:
-        """All that is left."""
-        return b"".join([piece async for piece in self])
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        while piece := await self.read():
-            yield piece
-
-    async def _receive(self) -> bytes:
         started = time.monotonic()
         try:
             async with asyncio.timeout(limits.READ_SECONDS):
@@ -102,6 +66,14 @@ class BodyReader:
         if over > 0 and self.received < over * limits.LEAST_RATE:
             raise BodyTooSlow
         return piece
+
+    async def rest(self) -> bytes:
+        """All that is left."""
+        return b"".join([piece async for piece in self])
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while piece := await self.read():
+            yield piece
 
 
 class BodyWriter:

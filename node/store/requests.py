@@ -132,14 +132,6 @@ async def get_sent(rx: Read, request_id: RequestId) -> SentRequest | None:
     return None if row is None else _sent(row)
 
 
-async def unanswered(rx: Read) -> list[RequestId]:
-    """Requests of this node that wait for an answer, oldest first."""
-    rows = await rx.fetch_all(
-        "SELECT request_id FROM request_sent WHERE state IN ('ASKED', 'REVIEW') ORDER BY created_at, rowid"
-    )
-    return [RequestId(bytes(row[0])) for row in rows]
-
-
 async def move_sent(tx: Write, row: SentRequest, event: RequestEvent, *, code: str = "") -> RequestState:
     """Move this node's request by the table; raises IllegalTransition. Once answered, the proof is forgotten."""
     state = next_request_state(row.state, event)

@@ -8,7 +8,6 @@ from node.crypto.identity import PUBLIC_KEY_BYTES
 from node.errors.crypto_identity import BadJoinProof
 
 SECRET_BYTES = 16  # 128 bits: nobody guesses it, least of all online
-MAC_BYTES = 32
 PHRASE_WORDS = 10
 
 

@@ -14,6 +14,7 @@ import msgspec
 
 from node.crypto.identity import Identity, public_key_of_certificate
 from node.crypto.jws import JwsType, sign_jws, verify_self_signed
+from node.crypto.pairing import SECRET_BYTES
 from node.errors.base import LeveretError
 from node.errors.trust import InvitationDamaged
 from node.model.ids import PeerId
@@ -22,7 +23,6 @@ from node.sharing.cards import MAX_CARD_BYTES, peer_of_card, read_card
 
 MAX_TEXT = 64 * 1024  # characters of a file or a pasted mail
 MAX_TOKEN_BYTES = 2 * MAX_CARD_BYTES  # the card once more in base64, and a few small fields
-SECRET_BYTES = 16
 ID_BYTES = 16
 _LINE = 64
 

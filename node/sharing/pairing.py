@@ -17,7 +17,7 @@ from node.crypto.identity import Identity, public_key_of_certificate
 from node.crypto.pairing import check_join_mac, join_mac, new_invitation_secret, safety_phrase
 from node.crypto.tls import ServerTls
 from node.errors.base import LeveretError
-from node.errors.peers import MalformedMessage, PeerProtocolViolation, PeerRefusesUs, RemoteRefusal
+from node.errors.peers import PeerProtocolViolation, PeerRefusesUs, RemoteRefusal
 from node.errors.trust import (
     InvalidExpiry,
     InvitationExpired,
@@ -32,6 +32,7 @@ from node.model.ids import PeerId
 from node.model.trust import Invitation, Peer, TrustEvent, TrustState, next_state
 from node.peers.client import PeerClients
 from node.peers.connections import Budget
+from node.peers.wire import decode
 from node.sharing.cards import peer_of_card, read_card
 from node.sharing.invitations import ID_BYTES, ReadInvitation, read_invitation, write_invitation
 from node.sharing.trust import TrustList
@@ -196,7 +197,7 @@ class Pairing:
         """Answer a join message from a stranger; raises the error to refuse it with."""
         joiner: PeerId | None = None
         try:
-            message = _decode(body)
+            message = decode(body, _Join)
             card = read_card(message.card)
             joiner = peer_of_card(card)
             state = await self._take(message, joiner, public_key_of_certificate(card.certificate), card.certificate)
@@ -256,9 +257,9 @@ class Pairing:
         except RemoteRefusal as exc:
             raise _REFUSALS.get(exc.remote_code, PairingRefused)(_other_fact(exc)) from exc
         try:
-            answer = msgspec.json.decode(data, type=_Answer)
+            answer = decode(data, _Answer)
             card = read_card(answer.card)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, LeveretError) as exc:
+        except LeveretError as exc:
             raise PeerProtocolViolation("the answer to the join cannot be read") from exc
         if card.certificate != read.card.certificate:
             raise PeerProtocolViolation("the answer to the join comes from another node")
@@ -291,13 +292,6 @@ class Pairing:
         )
         async with self._db.write() as tx:
             await append(tx, event)
-
-
-def _decode(body: bytes) -> _Join:
-    try:
-        return msgspec.json.decode(body, type=_Join)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
-        raise MalformedMessage from exc
 
 
 def _other_fact(error: RemoteRefusal) -> str:

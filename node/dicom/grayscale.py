@@ -15,6 +15,7 @@ Window = tuple[float, float, str]  # centre, width, VOI LUT Function
 LINEAR, LINEAR_EXACT, SIGMOID = "LINEAR", "LINEAR_EXACT", "SIGMOID"
 _TABLE_BITS = 16  # up to here each possible value is mapped once, and the image by a table
 _WHITE = 255.0
+_ROWS = 256
 _MAX_LUT = 1 << 16
 _NO_WIDTH = 1e-9  # of an image of one value
 
@@ -50,7 +51,10 @@ def to_grey(stored: Stored, header: Dataset, number: int, window: Window | None)
         return mapping(values.astype(np.float64))
     low = -(1 << (stored.bits - 1)) if values.dtype.kind == "i" else 0
     table = mapping(np.arange(low, low + (1 << stored.bits), dtype=np.float64))
-    return table[values.astype(np.intp) - low]
+    out = np.empty(values.shape, np.uint8)
+    for first in range(0, len(values), _ROWS):  # indexes are eight bytes a pixel: never all at once
+        out[first : first + _ROWS] = table[values[first : first + _ROWS].astype(np.intp) - low]
+    return out
 
 
 @dataclass(frozen=True, slots=True)

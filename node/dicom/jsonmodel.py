@@ -43,7 +43,7 @@ def series_result(series: SeriesSummary, base_url: str) -> DicomJson:
     return _result({
         "00080021": _text("DA", series.date),
         "00080031": _text("TM", series.time),
-        "00080060": _text("CS", series.modality),
+        "00080060": _text("CS", series.modality or UNKNOWN_MODALITY),
         "0008103E": _text("LO", series.description),
         "00081190": _text("UR", f"{study}/series/{series.series_instance_uid}"),
         "00180015": _text("CS", series.body_part),

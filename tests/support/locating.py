@@ -28,22 +28,10 @@ from node.sharing.locate import Locator, PriorStudy
 from node.sharing.trust import TrustList
 from node.store import audit
 from node.store.engine import Database, Write
+from support.clocks import HandClock
 
 ANNA = Demographics("Larsen^Anna", "19610203", "F")
 ACTOR = "user:clin"
-
-
-class HandClock:
-    """Time that tests move."""
-
-    def __init__(self, now: int = 1_764_000_000) -> None:
-        self.time = now
-
-    def now(self) -> int:
-        return self.time
-
-    def monotonic(self) -> float:
-        return float(self.time)
 
 
 class Site:

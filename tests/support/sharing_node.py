@@ -36,19 +36,12 @@ from node.sharing.trust import TrustList
 from node.store import audit
 from node.store.engine import Database
 from node.store.objects import ObjectStore
+from support.clocks import MovedClock
 from support.ct import CtStudy, dataset_of
+from support.tasks import in_background
 
 EXPLICIT_LITTLE = TransferSyntaxUID("1.2.840.10008.1.2.1")
 ACTOR = "user:clin"
-
-
-class MovedClock(SystemClock):
-    """The machine's clocks, moved by ``offset`` seconds."""
-
-    offset = 0
-
-    def now(self) -> int:
-        return super().now() + self.offset
 
 
 class SharingNode:
@@ -163,17 +156,8 @@ async def sharing_node(
         await node.trust.load()
         async with node.clients, node.server:
             await node.trust.publish(name, [node.server.address])
-            work = [asyncio.ensure_future(node.objects.run())]
-            if engine:
-                work.append(asyncio.ensure_future(node.engine.run()))
-            try:
+            async with in_background(node.objects.run(), *([node.engine.run()] if engine else [])):
                 yield node
-            finally:
-                for task in work:
-                    task.cancel()
-                ended = await asyncio.gather(*work, return_exceptions=True)
-                failed = [e for e in ended if isinstance(e, Exception)]
-                assert not failed, failed
 
 
 async def befriend(one: SharingNode, other: SharingNode) -> None:

@@ -1,12 +1,10 @@
 """A node as far as trust goes: real index, real TLS, pairing and presence; no studies."""
 
-import asyncio
 import contextlib
 import io
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
-from node.clock import SystemClock
 from node.crypto.identity import Identity
 from node.crypto.tls import ServerTls
 from node.log import make_logger
@@ -23,15 +21,8 @@ from node.sharing.pairing import Pairing
 from node.sharing.trust import TrustList
 from node.store import audit
 from node.store.engine import Database
-
-
-class HandClock(SystemClock):
-    """The machine's clocks, moved by ``offset`` seconds."""
-
-    offset = 0
-
-    def now(self) -> int:
-        return super().now() + self.offset
+from support.clocks import MovedClock
+from support.tasks import in_background
 
 
 class TrustNode:
@@ -41,7 +32,7 @@ class TrustNode:
         self.name = name
         self.db = db
         self.identity = identity
-        self.clock = HandClock()
+        self.clock = MovedClock()
         self.metrics = Metrics()
         self.logged = io.StringIO()
         log = make_logger(self.logged)
@@ -93,28 +84,11 @@ async def trust_node(
     name: str, directory: Path, *, identity: Identity | None = None, presence: bool = True
 ) -> AsyncIterator[TrustNode]:
     """A running node whose index lies in ``directory``."""
-    db = await Database.open(directory / f"{name}.db", b"k" * 32)
-    node = TrustNode(name, db, identity or Identity.generate())
-    work: list[Awaitable[None]] = []
-    try:
+    async with await Database.open(directory / f"{name}.db", b"k" * 32) as db:
+        node = TrustNode(name, db, identity or Identity.generate())
         await node.trust.load()
         async with node.clients, node.server:
             await node.trust.publish(name, own_addresses(node.server.address))
-            work = [
-                asyncio.ensure_future(coroutine)
-                for coroutine in (
-                    node.trust.run(),
-                    node.pairing.run(),
-                    *([node.presence.run()] if presence else []),
-                )
-            ]
-            try:
+            work = [node.trust.run(), node.pairing.run(), *([node.presence.run()] if presence else [])]
+            async with in_background(*work):
                 yield node
-            finally:
-                for task in work:
-                    task.cancel()  # type: ignore[attr-defined]  # futures, all of them
-                ended = await asyncio.gather(*work, return_exceptions=True)
-                failed = [e for e in ended if isinstance(e, Exception)]
-                assert not failed, failed
-    finally:
-        await db.close()

@@ -4,10 +4,11 @@ import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.clocks import HandClock
 from support.store import header, instance_uid, opened_store, study_uid
 
 from node.errors.storage import TransferIncomplete, UnknownInstance, UnknownStudy
@@ -20,17 +21,6 @@ from node.store.study_queries import InstanceQuery, StudyQuery
 ORIGIN = PeerId(bytes(range(32)))
 TRANSFER = RequestId(bytes(16))
 BODIES = {number: b"%d" % number * 1000 for number in range(1, 6)}
-
-
-@dataclass
-class HandClock:
-    seconds: int = 1_000_000
-
-    def now(self) -> int:
-        return self.seconds
-
-    def monotonic(self) -> float:
-        return float(self.seconds)
 
 
 @pytest.fixture
@@ -179,7 +169,7 @@ async def test_discarding_keeps_what_was_admitted(opened: tuple[ObjectStore, Dat
 
 
 async def test_revisions_grow_and_their_manifests_stay(tmp_path: Path) -> None:
-    clock = HandClock()
+    clock = HandClock(1_000_000)
     async with opened_store(tmp_path, clock=clock) as (store, _db):
         with pytest.raises(UnknownStudy):
             await store.close_revision(study_uid(1))
@@ -195,7 +185,7 @@ async def test_revisions_grow_and_their_manifests_stay(tmp_path: Path) -> None:
         await store.put(header(instance=2), BODIES[1] + b"2")  # the same again opens nothing
         await store.indexed()
         assert await store.open_revisions(quiet_since=2_000_000) == []
-        clock.seconds += 100
+        clock.time += 100
         await store.put(header(instance=11), b"late")
         await store.indexed()
         [study] = await store.studies()

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nacl import pwhash
+from support.clocks import HandClock
 
-from node.clock import Clock
 from node.errors.access import InvalidUserName, Unauthenticated, UnknownUser, UserDisabled, UserExists, WeakPassword
 from node.model.access import Caller, Role
 from node.model.audit import AuditType
@@ -19,17 +19,6 @@ from node.store.engine import Database
 PASSWORD = b"correct horse battery staple"
 
 
-class MovableClock(Clock):
-    def __init__(self) -> None:
-        self.time = 1_000_000
-
-    def now(self) -> int:
-        return self.time
-
-    def monotonic(self) -> float:
-        return float(self.time)
-
-
 @pytest.fixture
 async def db(tmp_path: Path) -> AsyncIterator[Database]:
     async with await Database.open(tmp_path / "index.db", bytes(32)) as database:
@@ -37,7 +26,7 @@ async def db(tmp_path: Path) -> AsyncIterator[Database]:
 
 
 async def test_a_token_says_who_calls(db: Database) -> None:
-    users = Users(db, MovableClock())
+    users = Users(db, HandClock())
     await users.add("anna", Role.CLINICIAN, PASSWORD, by="os:0")
     token = await users.issue_token("anna", by="os:0")
     assert await users.by_token(token.text) == Caller("user:anna", Role.CLINICIAN)
@@ -48,7 +37,7 @@ async def test_a_token_says_who_calls(db: Database) -> None:
 
 
 async def test_neither_password_nor_token_is_kept(db: Database) -> None:
-    users = Users(db, MovableClock())
+    users = Users(db, HandClock())
     await users.add("anna", Role.CLINICIAN, PASSWORD, by="os:0")
     token = await users.issue_token("anna", by="os:0")
     async with db.read() as rx:
@@ -60,7 +49,7 @@ async def test_neither_password_nor_token_is_kept(db: Database) -> None:
 
 
 async def test_a_disabled_user_is_out_at_once(db: Database) -> None:
-    users = Users(db, MovableClock())
+    users = Users(db, HandClock())
     await users.add("anna", Role.CLINICIAN, None, by="os:0")
     token = await users.issue_token("anna", by="os:0")
     await users.by_token(token.text)
@@ -74,7 +63,7 @@ async def test_a_disabled_user_is_out_at_once(db: Database) -> None:
 
 
 async def test_tokens_end(db: Database) -> None:
-    clock = MovableClock()
+    clock = HandClock()
     users = Users(db, clock)
     await users.add("anna", Role.CLINICIAN, None, by="os:0")
     token = await users.issue_token("anna", by="os:0", seconds=60)
@@ -87,11 +76,11 @@ async def test_tokens_end(db: Database) -> None:
 @pytest.mark.parametrize("text", ["", "lvt_", "lvt_" + "A" * 43, "x" * 10_000, "\udcff"])
 async def test_foreign_tokens(db: Database, text: str) -> None:
     with pytest.raises(Unauthenticated):
-        await Users(db, MovableClock()).by_token(text)
+        await Users(db, HandClock()).by_token(text)
 
 
 async def test_refusals(db: Database) -> None:
-    users = Users(db, MovableClock())
+    users = Users(db, HandClock())
     with pytest.raises(WeakPassword):
         await users.add("anna", Role.CLINICIAN, b"short", by="os:0")
     for name in ("", " anna", "an/na", "a" * 65, "../x", "anna\n"):
@@ -104,7 +93,7 @@ async def test_refusals(db: Database) -> None:
 
 
 async def test_changes_are_on_record(db: Database) -> None:
-    users = Users(db, MovableClock())
+    users = Users(db, HandClock())
     await users.add("anna", Role.CLINICIAN, None, by="os:7")
     await users.issue_token("anna", by="os:7")
     await users.disable("anna", by="os:7")

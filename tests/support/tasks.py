@@ -1,0 +1,20 @@
+"""What a node does by itself, for as long as a test looks on."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
+
+
+@contextlib.asynccontextmanager
+async def in_background(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """All of ``work`` runs until the block ends; whatever failed by itself fails the test."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in work]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        failed = [e for e in ended if isinstance(e, Exception)]
+        assert not failed, failed

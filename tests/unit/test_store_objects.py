@@ -16,7 +16,8 @@ from node.errors.storage import DigestMismatch, ObjectDamaged, StoreClosed, Unkn
 from node.model.ids import Digest, ObjectId, PatientKey, PeerId, SeriesInstanceUID, SOPClassUID, SOPInstanceUID
 from node.store.engine import Database, Write
 from node.store.index_rows import Entry
-from node.store.intake import Kind, Known, judge
+from node.store.intake import judge
+from node.store.known import Kind, Known
 from node.store.objects import ObjectStore, PutOutcome
 from node.store.pack_format import QuarantineReason
 from node.store.study_queries import InstanceQuery, SeriesQuery, StudyQuery

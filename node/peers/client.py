@@ -11,7 +11,6 @@ from typing import Self, TypeVar, overload
 import msgspec
 from aiohttp import (
     ClientConnectorError,
-    ClientError,
     ClientResponse,
     ClientSession,
     ClientTimeout,
@@ -277,7 +276,7 @@ async def request(
             trouble = _unreachable(exc)
         except TimeoutError as exc:
             raise PeerUnreachable("no answer in time") from exc
-        except (ClientError, OSError, RuntimeError) as exc:  # RuntimeError: the session was closed under the call
+        except Exception as exc:  # a peer chooses what aiohttp has to parse: whatever that raises ends here
             raise _broken(exc) from exc
         else:
             return response, address
@@ -327,7 +326,8 @@ _BUSY = {408, 425, 429, 500, 503, 507}  # what passes by itself
 async def _refusal(response: ClientResponse) -> LeveretError:
     """The error that an answer other than success stands for."""
     problem = Problem()
-    if response.content_type == PROBLEM:
+    # Compared, not parsed: aiohttp's parser (the mail package's) can be made to raise IndexError.
+    if response.headers.get("Content-Type", "").partition(";")[0].strip().lower() == PROBLEM:
         try:
             problem = decode(await BodyReader(response.content, limit=limits.PROBLEM_BYTES).rest(), Problem)
         except LeveretError:

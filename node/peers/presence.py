@@ -114,8 +114,9 @@ class Presence:
                 "POST", CARD_PATH, body=self._directory.own_card().encode(), max_bytes=limits.PAIRING_BYTES
             )
             await self._directory.take_card(peer, card.decode("ascii", "replace"))
-        except LeveretError as error:
-            link.failure, link.problem = self._clock.monotonic(), error.code
+        except Exception as error:  # noqa: BLE001 - whatever one peer does, the others are kept in touch with
+            link.failure = self._clock.monotonic()
+            link.problem = error.code if isinstance(error, LeveretError) else LeveretError.code
             link.failures += 1
             pause = min(limits.PRESENCE_FIRST_RETRY * 2.0 ** min(link.failures - 1, 10), limits.PRESENCE_LAST_RETRY)
             return pause * random.uniform(0.8, 1.2)  # noqa: S311 - spreads calls, no secret

@@ -47,7 +47,8 @@ class FeedReader:
         self._due: set[PeerId] = set()
         self._running: set[PeerId] = set()
         self._wake = asyncio.Event()
-        self._refused: dict[PeerId, str] = {}  # the last refusal that is on record, so that each is there once
+        # Refusals on record since the feed last went on: each kind once, in whatever order a peer repeats them.
+        self._refused: dict[PeerId, set[str]] = {}
 
     def nudged(self, peer: PeerId) -> None:
         """Pull the feed of ``peer`` soon; immediate. Many nudges make one pull."""
@@ -86,6 +87,8 @@ class FeedReader:
             self._log.debug("feed not pulled", peer=peer.log, code=error.code)
         except LeveretError as error:
             self._log.warning("feed not pulled", peer=peer.log, code=error.code)
+        except Exception as error:  # noqa: BLE001 - a defect that one peer's feed meets must not end the node
+            self._log.error("feed not pulled by a defect", peer=peer.log, error=type(error).__name__)
         finally:
             self._running.discard(peer)
             self._wake.set()  # it may have become due again meanwhile
@@ -106,12 +109,12 @@ class FeedReader:
                         break
                     for data in received:
                         await self._take(peer, key, data)
+                        self._refused.pop(peer, None)
             except Retryable:
                 raise
             except LeveretError as error:
                 await self._record(peer, error)
                 raise
-            self._refused.pop(peer, None)
 
     async def _fetch(self, peer: PeerId) -> bytes:
         async with self._db.read() as rx:
@@ -139,14 +142,14 @@ class FeedReader:
 
     async def _record(self, peer: PeerId, error: LeveretError) -> None:
         """A refusal is an event for the audit log: once, not each time the peer sends the same again."""
-        if self._refused.get(peer) == error.code:
+        if error.code in self._refused.get(peer, ()):
             return
         event = AuditEvent(
             AuditType.FEED_REFUSED, self._clock.now(), outcome=Outcome.REFUSED, peer=peer, code=error.code
         )
         async with self._db.write() as tx:
             await audit.append(tx, event)
-        self._refused[peer] = error.code
+        self._refused.setdefault(peer, set()).add(error.code)
 
 
 def _split(body: bytes) -> Sequence[bytes]:

@@ -6,7 +6,7 @@ falls between. The bytes themselves are ``sharing.stream``'s business.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -118,17 +118,31 @@ class ObjectServer:
 
     async def run(self) -> None:
         """Write progress down, mark transfers that stand still and end expired ones, until cancelled."""
-        await self._interrupt_left_over()
+        await self._try(self._interrupt_left_over)
         ticks = 0
         try:
             while True:
                 if ticks % SWEEP_TICKS == 0:
-                    await self._expire()
+                    await self._try(self._expire)
                 await asyncio.sleep(TICK_SECONDS)
-                await self._tick()
+                self._stop_expired()
+                await self._try(self._tick)
                 ticks += 1
         finally:
-            await asyncio.shield(self._tick())
+            await asyncio.shield(self._try(self._tick))
+
+    async def _try(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except LeveretError as error:  # a full disk must not stop the node; there is a next time
+            self._parts.log.warning("transfers not written down", component="object-server", code=error.code)
+
+    def _stop_expired(self) -> None:
+        """Not even the instance under way outlives its release: a reader that dawdles would stretch it for days."""
+        now = self._parts.clock.now()
+        for live in self._live.values():
+            if live.manifest is not None and now >= live.manifest.expires_at:
+                live.stop(ReleaseExpired.code)
 
     def _check(self, live: LiveRelease) -> None:
         """What must hold for every object, at the moment that it is sent."""

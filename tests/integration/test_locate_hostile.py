@@ -206,6 +206,17 @@ async def test_bytes_that_are_no_batch_are_refused(liar: Liar) -> None:
     assert "batch_malformed" in refusals
 
 
+async def test_lies_in_turn_and_pauses_between_them_do_not_fill_the_log(liar: Liar) -> None:
+    await liar.honest(2)
+    for _ in range(3):
+        await liar.refused(framed(liar.sent[0]))
+        await liar.refused(framed(liar.signed(liar.batch(sequence=4))))
+        liar.script.feed = lambda: b""
+        await liar.reader.reader.pull(liar.evil.peer_id)
+    refusals = [event.code for event in await liar.reader.events(AuditType.FEED_REFUSED)]
+    assert sorted(refusals) == ["feed_gap", "feed_replayed"]
+
+
 async def test_what_comes_before_a_lie_in_one_answer_counts(liar: Liar) -> None:
     first = liar.signed()
     liar.sent.append(first)

@@ -87,8 +87,13 @@ async def _count(request: web.Request) -> web.Response:
     return bytes_reply(str(reader.received).encode())
 
 
+async def _odd(_request: web.Request) -> web.Response:
+    return web.Response(status=400, headers={"Content-Type": "'';\u0130*"})  # the mail package: IndexError
+
+
 ROUTES = [
     web.get("/hello", _hello),
+    web.get("/odd", _odd),
     web.post("/echo", _echo),
     web.post("/size", _size),
     web.post("/count", _count),
@@ -270,6 +275,19 @@ async def test_refusals_carry_the_code_and_nothing_else(pair: Pair) -> None:
     assert crashed.value.remote_code == "internal_error"
     assert "PATIENT" not in north.logged.getvalue()
     assert '"error": "RuntimeError"' in north.logged.getvalue()
+
+
+async def test_a_refusal_that_cannot_be_parsed_is_a_refusal(pair: Pair) -> None:
+    north, lake = pair
+    with pytest.raises(RemoteRefusal) as odd:
+        await lake.clients.get(north.peer_id).call("GET", "/odd")
+    assert (odd.value.remote_code, odd.value.remote_status) == ("unknown", 400)
+
+
+async def test_no_exception_of_a_library_gets_past_the_client(pair: Pair) -> None:
+    north, lake = pair
+    with patch("aiohttp.ClientResponse.start", side_effect=IndexError), pytest.raises(PeerInterrupted):
+        await lake.clients.get(north.peer_id).call("GET", "/hello")
 
 
 async def test_bodies_are_counted(pair: Pair) -> None:

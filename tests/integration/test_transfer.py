@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from unittest.mock import AsyncMock
 
 import pytest
 from support.ct import CtStudy
@@ -13,6 +14,7 @@ from support.sharing_node import ACTOR, SharingNode, befriend, sharing_node
 from node.crypto.identity import Identity
 from node.crypto.jws import JwsType, verify_jws
 from node.errors.sharing import NoSuchTransfer
+from node.errors.storage import DiskFull
 from node.model.audit import AuditType
 from node.model.ids import RequestId, StudyInstanceUID
 from node.model.transfer import Direction, TransferState
@@ -312,6 +314,43 @@ async def test_an_expired_release_is_refused(two: Two) -> None:
     assert (view.state, view.code) == ("FAILED", "release_expired")
     await north.objects._expire()
     assert await outgoing(north, request_id) is TransferState.FAILED
+
+
+async def test_an_expired_release_ends_in_the_middle_of_an_instance(two: Two) -> None:
+    north, lake = two
+    await north.hold(STUDY)
+    await slow_down(north, lake, 5_000)  # an instance takes seven seconds
+    request_id = await ask(north, lake)
+    await until(lambda: _has_wire_bytes(north))
+    started = time.monotonic()
+    north.clock.offset = 15 * 86_400
+    await until(lambda: _idle(north))
+    assert time.monotonic() - started < serve.TICK_SECONDS + stream.STOP_SECONDS + 0.5
+    view = await lake.requests.wait(request_id)
+    assert (view.state, view.code) == ("FAILED", "release_expired")
+
+
+async def test_a_full_disk_does_not_end_the_object_server(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "TICK_SECONDS", 0.02)
+    north, lake = two
+    await north.hold(STUDY)
+    monkeypatch.setattr(transfers, "set_progress", AsyncMock(side_effect=DiskFull))
+    serving = asyncio.create_task(north.objects.run())
+    async with north.objects.open(lake.peer_id, await _released(north, lake), [0]) as source:
+        await source.run(AsyncMock())
+        await asyncio.sleep(0.2)
+    assert not serving.done()
+    assert "disk_full" in north.logged.getvalue()
+    serving.cancel()
+    await asyncio.wait((serving,))
+
+
+async def _released(north: SharingNode, lake: SharingNode) -> RequestId:
+    """A release that nobody pulls."""
+    lake.engine.begin = lambda _request_id: None  # type: ignore[method-assign]
+    request_id = await ask(north, lake)
+    await lake.inbound.ask(request_id, seconds=5)
+    return request_id
 
 
 async def test_a_standing_transfer_is_suspended_at_the_holder(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,4 +24,8 @@ that the bytes are durable.
 
 **What a person imports.** ``sources`` finds files in folders, archives and media (``dicomdir``). **What a viewer
 asks.** ``metadata`` is the DICOM JSON of a whole header (in the worker), ``jsonmodel`` that of QIDO-RS results.
+
+**What is shown.** ``pixels`` says where the pixels of an instance lie, ``frames`` finds one frame with range reads;
+both decode nothing. ``decode``, ``grayscale`` and ``render`` make pictures and ``report`` makes pages, in workers of
+their own that import numpy and the decoders when the first picture is asked for.
 """

@@ -95,7 +95,7 @@ class NotAcceptable(LeveretError):
     """This is not available in a form that the request accepts."""
 
     code = "not_acceptable"
-    advice = "Studies are answered as stored: accept application/dicom with transfer-syntax=*."
+    advice = "Instances are answered as stored: accept transfer-syntax=*. docs/api.md has every form there is."
     status = 406
 
 

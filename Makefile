@@ -4,7 +4,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
-# Each core gets one worker; the suite is mostly waiting for real programs.
 PYTEST := $(BIN)/python -m pytest
 
 .PHONY: demo test lint bench soak peers clean

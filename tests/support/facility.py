@@ -1,4 +1,4 @@
-"""A node in a process of its own, driven through the ``leveret`` command as CONTRACT-bound scripts drive it."""
+"""A node in a process of its own, driven through the ``leveret`` command as scripts of a facility drive it."""
 
 import json
 import os

@@ -13,7 +13,7 @@ from enum import Enum, auto
 
 from node.clock import Clock
 from node.crypto.identity import Identity
-from node.errors.sharing import InstanceConflict, NoSuchRequest, ReleaseExpired, TransferCancelled
+from node.errors.sharing import InstanceConflict, ManifestRefused, NoSuchRequest, ReleaseExpired, TransferCancelled
 from node.metrics import Metrics
 from node.model.audit import AuditEvent, AuditType, Outcome
 from node.model.ids import PeerId, RequestId, SOPInstanceUID
@@ -29,7 +29,7 @@ from node.sharing.receipts import sign_receipt
 from node.store import audit, followed, requests, transfers
 from node.store.engine import Database, Read, Write
 from node.store.requests import SentRequest
-from node.store.study_queries import digests
+from node.store.study_queries import StudyQuery, digests, find_studies
 
 PROGRESS_SECONDS = 0.5  # how often progress is written down
 
@@ -192,8 +192,9 @@ class Inbound:
         uids: list[SOPInstanceUID] = [entry.sop_instance_uid for _, entry in manifest.instances]
         async with self._db.read() as rx:
             held = await digests(rx, uids)
-        if any(held.get(e.sop_instance_uid, e.digest) != e.digest for _, e in manifest.instances):
-            raise InstanceConflict
+            if any(held.get(e.sop_instance_uid, e.digest) != e.digest for _, e in manifest.instances):
+                raise InstanceConflict
+            await _require_origin(rx, manifest)
         have = staged | held
         missing = [i for i, uid in enumerate(uids) if uid not in have]
         count.instances = len(uids) - len(missing)
@@ -213,6 +214,7 @@ class Inbound:
         await store.indexed()
         async with self._db.write() as tx:
             _, transfer = await _rows(tx, manifest.request_id)
+            await _require_origin(tx, manifest)  # again: the facility's own images may have come meanwhile
             for study in manifest.studies:
                 whole = Manifest(
                     study.study_instance_uid, study.patient, study.revision, manifest.released_at, study.entries
@@ -311,6 +313,16 @@ async def _rows(rx: Read, request_id: RequestId) -> tuple[SentRequest, Transfer]
     if row is None or transfer is None:
         raise NoSuchRequest
     return row, transfer
+
+
+async def _require_origin(rx: Read, manifest: ReleaseManifest) -> None:
+    """Refuse instances that would join a study of this facility, or of another one, and pass for theirs."""
+    for study in manifest.studies:
+        found = await find_studies(rx, StudyQuery(study_uids=(study.study_instance_uid,)))
+        if found and found[0].origin != manifest.holder:
+            held = await digests(rx, [entry.sop_instance_uid for entry in study.entries])
+            if len(held) < len(study.entries):
+                raise ManifestRefused("a study of another origin")
 
 
 def _received_event(manifest: ReleaseManifest, study: Manifest, now: int) -> AuditEvent:

@@ -27,6 +27,7 @@ from node.peers.messages import (
     encode_decision,
     encode_manifest,
 )
+from node.sharing.incoming import Count
 from node.sharing.requests import RequestView
 from node.store.study_queries import StudyQuery
 
@@ -267,3 +268,31 @@ async def test_other_bytes_under_a_uid_that_is_held_change_nothing(liar: tuple[L
     view = await outcome(holder, lake)
     assert (view.state, view.code) == ("FAILED", "instance_conflict")
     assert await lake.bytes_of(held) == held
+
+
+async def test_nothing_is_added_to_a_study_of_ones_own(liar: tuple[LyingHolder, SharingNode]) -> None:
+    holder, lake = liar
+    held = await lake.hold(CtStudy(instances=1, rows=16))
+    holder.change = _study(patient=PatientKey(lake.issuer, STUDY.patient_id))
+    view = await outcome(holder, lake)
+    assert (view.state, view.code) == ("FAILED", "manifest_refused")
+    (study,) = await lake.store.studies(StudyQuery())
+    assert (study.origin, study.instances) == (None, 1)
+    assert await lake.bytes_of(held) == held
+    assert await lake.store.staged(view.request_id) == {}
+
+
+async def test_ones_own_images_that_come_meanwhile_stay_apart(liar: tuple[LyingHolder, SharingNode]) -> None:
+    holder, lake = liar
+    holder.change = _study(patient=PatientKey(lake.issuer, STUDY.patient_id))
+    pull = lake.inbound._pull_some
+
+    async def pull_some(manifest: ReleaseManifest, missing: list[int], count: Count) -> None:
+        await pull(manifest, missing, count)
+        await lake.hold(CtStudy(instances=1, rows=16))
+
+    lake.inbound._pull_some = pull_some  # type: ignore[method-assign]
+    view = await outcome(holder, lake)
+    assert (view.state, view.code) == ("FAILED", "manifest_refused")
+    (study,) = await lake.store.studies(StudyQuery())
+    assert (study.origin, study.instances) == (None, 1)

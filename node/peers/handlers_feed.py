@@ -31,8 +31,8 @@ class Questions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     incarnation: _Number
     epoch: _Number
-    purpose: Annotated[str, msgspec.Meta(pattern="^[A-Z]{1,16}$")]
-    user: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
+    purpose: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{1,16}\Z")]
+    user: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}\Z")]
     elements: Annotated[list[_Element], msgspec.Meta(min_length=1, max_length=MAX_ELEMENTS)]
 
 

@@ -47,15 +47,15 @@ MAX_REQUEST_BYTES = 64 * 1024  # 32 targets and a long name are 6 KiB
 MAX_NOTICE_BYTES = 4096  # decisions and receipts are about 500 bytes
 MAX_MANIFEST_BYTES = 48 * 1024 * 1024  # 200,000 instances at about 170 bytes, in base64
 
-_Id = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
+_Id = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}\Z")]
 _Peer = Annotated[str, msgspec.Meta(min_length=56, max_length=56)]
-_Hash = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+_Hash = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 _Time = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 _Text = Annotated[str, msgspec.Meta(max_length=128)]
 _Name = Annotated[str, msgspec.Meta(max_length=1024)]  # PN: three groups of five components, 64 characters each
 _UidText = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
-_Code = Annotated[str, msgspec.Meta(pattern="^([a-z][a-z0-9_]{0,63})?$")]
+_Code = Annotated[str, msgspec.Meta(pattern=r"^([a-z][a-z0-9_]{0,63})?\Z")]
 
 T = TypeVar("T")
 
@@ -93,7 +93,7 @@ class _Body(_Message, frozen=True):
 
 
 class _CodeProof(_Message, frozen=True):
-    code: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16,64}$")]
+    code: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{16,64}\Z")]
     mac: _Hash
 
 

@@ -383,6 +383,7 @@ async def test_hostile_questions_are_refused(tmp_path: Path) -> None:
         assert await code(purpose="CURIOUS") == "questions_refused"
         assert await code(purpose="treat") == "malformed_message"
         assert await code(user="user:clin") == "malformed_message"
+        assert await code(user="0" * 32 + "\n") == "malformed_message"
         assert await code(epoch=epoch + 1) == "epoch_over"
         assert await code(epoch=2**63) == "malformed_message"
         assert await code(incarnation=incarnation - 1) == "epoch_over"

@@ -137,6 +137,14 @@ def test_what_is_no_manifest_is_refused(payload: bytes) -> None:
         decode_manifest(payload)
 
 
+@pytest.mark.parametrize("member", ["id", "manifest"])
+def test_hexadecimal_digits_have_one_spelling(member: str) -> None:
+    document = json.loads(encode_receipt(Receipt(ID, HOLDER, RECIPIENT, 5, b"d" * 32, 1, 1)))
+    document[member] += "\n"  # which a pattern that ends in $ lets pass
+    with pytest.raises(RequestMalformed):
+        decode_receipt(json.dumps(document).encode())
+
+
 @given(st.binary(max_size=100))
 def test_bytes_are_no_message(data: bytes) -> None:
     for decode in (decode_body, decode_request, decode_decision, decode_manifest, decode_receipt):

@@ -176,6 +176,7 @@ class Holder:
         await self._close_revisions(signed)
         request, now = signed.request, self._parts.clock.now()
         async with self._parts.db.write() as tx:
+            self._parts.trust.require_trusted(request.requester)  # it may have been shut out while this one waited
             earlier = await requests.get_received(tx, request.request_id)
             if earlier is not None:
                 return earlier

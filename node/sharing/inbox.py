@@ -53,6 +53,7 @@ class Inbox:
 
         Raises:
             NoSuchRequest, RequestNotPending. ReviewChanged: there are reasons that nobody has looked at yet.
+            PeerNotTrusted: the peer was shut out meanwhile.
             The error of a refusal: the code is expired, revoked or used meanwhile, and the request refused with that.
         """
         async with self._parts.db.read() as rx:
@@ -65,6 +66,7 @@ class Inbox:
             if isinstance(decision, Refuse):
                 await self._refuse(tx, row, decision.code, by)
             else:
+                self._parts.trust.require_trusted(row.peer)  # else it would lie ready for the day it is trusted again
                 self._require_seen(row, decision)
                 await self._release(tx, row, _permit(decision), by)
         if isinstance(decision, Refuse):

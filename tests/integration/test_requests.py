@@ -37,6 +37,7 @@ from node.errors.sharing import (
     WrongHolder,
 )
 from node.errors.trust import UnknownPeer
+from node.errors.trust import PeerNotTrusted
 from node.model.audit import AuditType
 from node.model.consent import CodeState, ConsentId, PurposeOfUse, code_state
 from node.model.ids import PatientKey, PeerId, RequestId, StudyInstanceUID, StudyRef
@@ -455,6 +456,22 @@ async def test_a_peer_without_auto_release_waits_and_new_reasons_are_looked_at(
     code = await north.code_for(STUDY)
     assert await asker.ask(code) == "review"
     assert [e.reasons for e in await north.inbox.page()][-1] == ("policy",)
+
+
+async def test_nothing_is_released_to_a_peer_that_was_shut_out_meanwhile(
+    north: SharingNode, lake: SharingNode, asker: Asker
+) -> None:
+    code = await north.code_for(STUDY)
+    request = asker.request(subject=SOMEBODY_ELSE)
+    await asker.send(asker.token(request, code))
+    await north.trust.suspend(lake.peer_id)
+    with pytest.raises(PeerNotTrusted):
+        await north.inbox.release(request.request_id, by=ACTOR)
+    with pytest.raises(PeerNotTrusted):
+        await asker.ask(code)  # one that was being read when the trust ended
+    assert (await north.share_codes.page())[0].used == 0
+    await north.trust.resume(lake.peer_id)
+    assert await north.inbox.release(request.request_id, by=ACTOR) == (UID,)
 
 
 async def test_a_requester_that_gave_up_is_not_in_the_inbox(north: SharingNode, asker: Asker) -> None:

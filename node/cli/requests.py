@@ -8,11 +8,11 @@ import click
 from node.cli import show
 from node.cli.client import Daemon, DaemonRefused, quoted
 from node.cli.command import Session, command
-from node.cli.priors import check_person
-from node.cli.values import BirthDate
+from node.cli.person import check_person, person_options
 
 _MAX_CODE = 256  # characters read of a share code
 _FAILED = 1
+_ENDED_BADLY = frozenset({"REFUSED", "FAILED"})
 # A code that cannot be right never leaves this facility; to whoever waits for the end, that is the end.
 _REFUSED_HERE = frozenset({"share_code_malformed", "share_code_mistyped"})
 
@@ -23,12 +23,7 @@ _REFUSED_HERE = frozenset({"share_code_malformed", "share_code_mistyped"})
 )
 @click.option("--study", "studies", multiple=True, required=True, metavar="UID-OR-REF", help="May be repeated.")
 @click.option("--share-code", required=True, metavar="CODE", help="The patient's code; - reads it from standard input.")
-@click.option("--patient-id", metavar="ID", help="The local patient it is for.")
-@click.option("--issuer", help="Issuer of the Patient ID, if it is not this facility's.")
-@click.option("--name", metavar="FAMILY^GIVEN", help="Name, with --birth-date and --sex.")
-@click.option("--birth-date", type=BirthDate(), help="Such as 1961-02-03.")
-@click.option("--sex", type=click.Choice(["M", "F", "O"], case_sensitive=False))
-@click.option("--purpose", default="TREAT", show_default=True, help="Purpose of use.")
+@person_options
 @click.option(
     "--timeout", type=click.IntRange(1, 86400), default=60, show_default=True, help="Seconds without contact."
 )
@@ -65,6 +60,8 @@ def request(
         return 0
     result = _follow(session, daemon, asked["request_id"])
     session.show(result, _for_people)
+    if result["state"] in _ENDED_BADLY:
+        click.echo(show.words(result["code"]), err=True)
     return 0 if result["state"] == "COMPLETED" else _FAILED
 
 
@@ -96,4 +93,4 @@ def _for_people(result: Any) -> None:
     elif result["state"] == "REVIEW":
         click.echo("REVIEW: a person at the other facility decides; the transfer then begins by itself.")
     else:
-        click.echo(f"{result['state']} [{result['code']}] {result.get('advice', '')}")
+        click.echo(f"{result['state']}.")

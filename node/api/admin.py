@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ADMIN_SOCKET = "admin.sock"
+AS_HEADER = "Leveret-As"  # on this socket only: act as this user
 _BACKLOG = 64
 
 

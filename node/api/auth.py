@@ -6,11 +6,11 @@ import struct
 
 from aiohttp import web
 
+from node.api.admin import AS_HEADER
 from node.errors.access import Forbidden, Unauthenticated
 from node.model.access import Caller, Role
 from node.sharing.users import Users
 
-AS_HEADER = "Leveret-As"  # on the admin socket only: act as this user
 _UCRED = struct.Struct("3i")  # pid, uid, gid (unix(7), SO_PEERCRED)
 _ROOT = 0
 

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from node.api.admin import reachable
+from node.api.admin import AS_HEADER, reachable
 from node.config import CONFIG_NAME
 from node.errors.setup import NotInitialised, NotRunning
 
-AS_HEADER = "Leveret-As"
 PREFIX = "/api/v1"
 _CONNECT_SECONDS = 5.0
 _ANSWER_SECONDS = 600.0  # a large import's last answer waits for the index; nothing else comes near
@@ -71,10 +70,6 @@ class Daemon:
     def post(self, path: str, **body: Any) -> Any:
         """POST a JSON object; fields that are None are left out."""
         return self._json("POST", path, json.dumps({k: v for k, v in body.items() if v is not None}).encode())
-
-    def delete(self, path: str) -> Any:
-        """DELETE."""
-        return self._json("DELETE", path)
 
     def send(self, path: str, body: bytes) -> Any:
         """POST bytes as they are."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from node.api.server import loopback_host
 from node.app.keys import KEYSTORE_NAME
 from node.app.lock import LOCK_NAME, exclusive
 from node.app.storage import INDEX_NAME
@@ -24,6 +25,7 @@ from node.crypto.keystore import (
 from node.errors.setup import AlreadyInitialised, DirectoryUnusable, InvalidConfig
 from node.model.trust import Address
 from node.store.engine import Database
+from node.store.files import sync_directory
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,7 @@ def _check(new: NewNode, text: str) -> None:
     settings = parse(tomllib.loads(text), {})
     for listen in (settings.peer.listen, settings.api.listen, settings.dicom.listen):
         Address.parse(listen, allow_any_port=True)
+    loopback_host(Address.parse(settings.api.listen, allow_any_port=True))
     for address in settings.peer.advertise:
         Address.parse(address)
     if not (1 <= len(settings.dicom.ae_title) <= 16 and settings.dicom.ae_title.isascii()):  # noqa: PLR2004 - PS3.5 AE
@@ -168,5 +171,6 @@ def _write(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        sync_directory(path.parent)  # a node that was told to be there still is after a power cut
     except OSError as exc:
         raise DirectoryUnusable(f"{path}: {exc.strerror}") from exc

@@ -1,7 +1,6 @@
 """``leveret doctor``: what can be found wrong from outside, one finding a check; works with and without the daemon."""
 
 import asyncio
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 from node.app.keys import open_keys
 from node.app.lock import exclusive
 from node.app.ports import check_ports
-from node.app.storage import INDEX_NAME
+from node.app.storage import INDEX_NAME, is_full
 from node.config import Settings, load
 from node.crypto.keystore import KeyStore
 from node.errors.audit import AuditLogDamaged
@@ -66,8 +65,7 @@ def _checked(check: str, look: Callable[[], None]) -> Finding:
 
 
 def _disk(directory: Path, settings: Settings) -> None:
-    disk = os.statvfs(directory)
-    if disk.f_bavail * disk.f_frsize < settings.store.reserve:
+    if is_full(directory, settings.store.reserve):
         raise DiskFull
 
 

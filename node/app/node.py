@@ -1,7 +1,6 @@
 """One node: everything built, started and stopped in order."""
 
 import asyncio
-import os
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -13,7 +12,7 @@ from node.app.background import Background
 from node.app.exchange import Basis, Exchange, build_exchange
 from node.app.local import api_routes, storage_scp
 from node.app.network import build_network
-from node.app.storage import Storage, open_storage
+from node.app.storage import Storage, is_full, open_storage
 from node.clock import Clock, SystemClock
 from node.config import Settings
 from node.crypto.keystore import KeyStore
@@ -127,8 +126,8 @@ class Node:
 
     async def _problems(self) -> list[str]:
         """Error codes of what keeps the node from taking images."""
-        disk = await asyncio.to_thread(os.statvfs, self._directory)
-        return [DiskFull.code] if disk.f_bavail * disk.f_frsize < self._settings.store.reserve else []
+        full = await asyncio.to_thread(is_full, self._directory, self._settings.store.reserve)
+        return [DiskFull.code] if full else []
 
 
 def _scp_address(scp: StorageScp) -> str:

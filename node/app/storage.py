@@ -1,5 +1,6 @@
 """What is kept, and what parses it."""
 
+import os
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,3 +49,9 @@ async def open_storage(
     pool = await stack.enter_async_context(ParserPool(settings.parsers, log=log))
     renderers = await stack.enter_async_context(ParserPool(RENDERERS, log=log))
     return Storage(db, store, pool, renderers, AuditLog(db, keys.identity, clock))
+
+
+def is_full(directory: Path, reserve: int) -> bool:
+    """Whether the disk has less left than must stay free, so that nothing is taken in."""
+    disk = os.statvfs(directory)
+    return disk.f_bavail * disk.f_frsize < reserve

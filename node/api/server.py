@@ -19,7 +19,8 @@ from node.api.routing import MAX_JSON_BYTES, Authenticate, Route, aiohttp_routes
 from node.clock import Clock
 from node.errors.access import ApiNeedsTls, UploadBroken, WrongHost
 from node.errors.base import LeveretError
-from node.errors.setup import PortInUse
+from node.errors.setup import cannot_listen
+from node.errors.storage import ObjectDamaged
 from node.log import Logger
 from node.metrics import Metrics
 from node.model.trust import Address
@@ -143,7 +144,8 @@ class ApiServer:
             error = LeveretError()
         if request.transport is not None and request.get(STARTED):
             # Half an answer is out already: cut the connection, so that nobody takes it for a whole one.
-            self._log.warning("answer cut off", route=_route(request), code=error.code)
+            damaged = {"object": error.fact} if isinstance(error, ObjectDamaged) else {}
+            self._log.warning("answer cut off", route=_route(request), code=error.code, **damaged)
             request.transport.abort()
         return problem_response(error)
 
@@ -177,18 +179,24 @@ def bind_tcp(listen: Address) -> socket.socket:
 
     Raises:
         ApiNeedsTls: the address is not loopback.
-        PortInUse: somebody listens there, or the address is not this machine's.
+        PortInUse, AddressUnavailable: somebody listens there, or the address is not this machine's.
     """
+    host = loopback_host(listen)
+    try:
+        return socket.create_server((host, listen.port), family=_family(host), backlog=_BACKLOG)
+    except OSError as exc:
+        raise cannot_listen(str(listen), exc) from exc
+
+
+def loopback_host(listen: Address) -> str:
+    """The IP address of ``listen``; raises ApiNeedsTls if it is not loopback."""
     host = "127.0.0.1" if listen.host == "localhost" else listen.host
     try:
         if not ipaddress.ip_address(host).is_loopback:
             raise ApiNeedsTls(str(listen))
     except ValueError:
         raise ApiNeedsTls(str(listen)) from None
-    try:
-        return socket.create_server((host, listen.port), family=_family(host), backlog=_BACKLOG)
-    except OSError as exc:
-        raise PortInUse(str(listen)) from exc
+    return host
 
 
 def _family(host: str) -> socket.AddressFamily:

@@ -7,11 +7,10 @@ from typing import Any
 from node.api.rest.audit import shown_proof
 from node.app.keys import open_keys
 from node.app.lock import exclusive
-from node.app.storage import INDEX_NAME
+from node.app.storage import open_index
 from node.config import load
 from node.crypto.keystore import KeyStore
 from node.sharing.audit import AuditProof, prove
-from node.store.engine import Database
 
 
 def verify_audit(directory: Path) -> dict[str, Any]:
@@ -27,5 +26,5 @@ def verify_audit(directory: Path) -> dict[str, Any]:
 
 
 async def _prove(directory: Path, keys: KeyStore) -> AuditProof:
-    async with await Database.open(directory / INDEX_NAME, keys.index_key()) as db, db.read() as rx:
+    async with await open_index(directory, keys) as db, db.read() as rx:
         return await prove(rx, keys.identity)

@@ -5,7 +5,7 @@ import socket
 
 from node.api.server import bind_tcp
 from node.config import Settings
-from node.errors.setup import PortInUse
+from node.errors.setup import cannot_listen
 from node.model.trust import Address
 
 
@@ -13,7 +13,7 @@ def check_ports(settings: Settings) -> None:
     """Bind each address of ``settings`` for a moment.
 
     Raises:
-        PortInUse: another program listens there, or the address is not this machine's.
+        PortInUse, AddressUnavailable: another program listens there, or the address is not this machine's.
         InvalidAddress, ApiNeedsTls: an address that cannot be listened on.
     """
     with contextlib.ExitStack() as stack:
@@ -27,4 +27,4 @@ def _bound(listen: Address) -> socket.socket:
     try:
         return socket.create_server((listen.host, listen.port), family=family)
     except OSError as exc:
-        raise PortInUse(str(listen)) from exc
+        raise cannot_listen(str(listen), exc) from exc

@@ -1,5 +1,7 @@
 """Tables, sizes, times and bars for people."""
 
+import importlib
+import pkgutil
 import shutil
 import sys
 import time
@@ -10,6 +12,9 @@ from typing import Any, Self
 
 import click
 import segno
+
+import node.errors
+from node.errors import all_codes, describe_class
 
 _THOUSAND = 1000.0
 _BAR_WIDTH = 30
@@ -52,6 +57,14 @@ def size(count: float) -> str:
 def moment(seconds: int | None) -> str:
     """A time in this machine's zone."""
     return "-" if seconds is None else datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def words(code: str) -> str:
+    """One line for people about an error that came as its code alone: what is wrong, what to do, the code."""
+    for module in pkgutil.iter_modules(node.errors.__path__):
+        importlib.import_module(f"node.errors.{module.name}")
+    error = all_codes().get(code)
+    return describe_class(error) if error else f"[{printable(code)}]"  # one of a later version
 
 
 def date(value: str | None) -> str:

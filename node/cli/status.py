@@ -25,7 +25,7 @@ def status(session: Session) -> None:
         click.echo(f"  inbox      {show.plural(s['inbox'], 'request')} to decide")
         click.echo(f"  listens    api {s['listen']['api']}, peers {s['listen']['peer']}, DICOM {s['listen']['dicom']}")
         for problem in s["problems"]:
-            click.secho(f"  ! {problem}", fg="red")
+            click.secho(f"  ! {show.words(problem)}", fg="red")
 
     session.show(session.daemon().get("/status"), for_people)
 

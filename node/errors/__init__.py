@@ -9,6 +9,6 @@ peers) turn an error into text, and they all call :func:`describe`.
 Each domain keeps its classes in a module beside this one.
 """
 
-from node.errors.base import LeveretError, Retryable, all_codes, describe
+from node.errors.base import LeveretError, Retryable, all_codes, describe, describe_class
 
-__all__ = ["LeveretError", "Retryable", "all_codes", "describe"]
+__all__ = ["LeveretError", "Retryable", "all_codes", "describe", "describe_class"]

@@ -27,8 +27,13 @@ class Retryable(LeveretError):
 
 def describe(error: LeveretError) -> str:
     """One line for people: what is wrong, the fact that goes with it, what to do, the code."""
-    what = (inspect.getdoc(type(error)) or "").split("\n", 1)[0].rstrip(".")
-    about = f" ({error.fact})" if error.fact else ""
+    return describe_class(type(error), error.fact)
+
+
+def describe_class(error: type[LeveretError], fact: str = "") -> str:
+    """The same line for an error of which only the code has come."""
+    what = (inspect.getdoc(error) or "").split("\n", 1)[0].rstrip(".")
+    about = f" ({fact})" if fact else ""
     return f"{what}{about}. {error.advice} [{error.code}]"
 
 

@@ -73,7 +73,7 @@ class KeyFileMissing(LeveretError):
     """The key file is not there or cannot be read."""
 
     code = "key_file_missing"
-    advice = "Mount or restore it, or name the right one with --key-file; without it the store cannot be read."
+    advice = "Mount or restore it, or name the right one in leveret.toml (key_file); without it nothing can be read."
     status = 400
 
 

@@ -1,5 +1,7 @@
 """A node that cannot be set up or started."""
 
+import errno
+
 from node.errors.base import LeveretError
 
 
@@ -32,6 +34,20 @@ class PortInUse(LeveretError):
 
     code = "port_in_use"
     advice = "Stop the other program, or choose another address in leveret.toml."
+
+
+class AddressUnavailable(LeveretError):
+    """This machine does not let the node listen on this address."""
+
+    code = "address_unavailable"
+    advice = "Choose an address of this machine, and a port above 1023 unless the service may use lower ones."
+
+
+def cannot_listen(address: str, error: OSError) -> LeveretError:
+    """Why ``address`` cannot be listened on: somebody else does, or it is not ours to take."""
+    if error.errno == errno.EADDRINUSE:
+        return PortInUse(address)
+    return AddressUnavailable(f"{address}: {(error.strerror or type(error).__name__).lower()}")
 
 
 class AlreadyRunning(LeveretError):

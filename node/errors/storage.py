@@ -25,6 +25,13 @@ class IndexUnreadable(StoreError):
     advice = "Check that --data is the right directory; otherwise restore the index from a backup. Nothing was changed."
 
 
+class IndexMissing(StoreError):
+    """The index of this data directory is gone."""
+
+    code = "index_missing"
+    advice = "Restore index.db from a backup: without it the packs cannot be read. Nothing was changed."
+
+
 class IndexDamaged(StoreError):
     """A page of the index is damaged or was tampered with."""
 

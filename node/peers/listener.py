@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from node.clock import Clock
-from node.errors.setup import PortInUse
+from node.errors.setup import cannot_listen
 from node.log import Logger
 from node.metrics import Metrics
 from node.model.trust import Address
@@ -68,7 +68,7 @@ class Listener:
         """Take the port; returns where it really listens (port 0 has become one).
 
         Raises:
-            PortInUse: another program has it, or this machine has no such address.
+            PortInUse, AddressUnavailable: another program has it, or this machine has no such address.
         """
         host, port = self._wanted.host, self._wanted.port
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -77,7 +77,7 @@ class Listener:
                 (host, port), family=family, backlog=limits.BACKLOG, dualstack_ipv6=host == "::"
             )
         except OSError as exc:
-            raise PortInUse(str(self._wanted)) from exc
+            raise cannot_listen(str(self._wanted), exc) from exc
         self._socket.setblocking(False)
         return Address(host, self._socket.getsockname()[1])
 

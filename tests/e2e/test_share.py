@@ -40,6 +40,10 @@ def test_two_facilities_share_a_study(facility: Callable[..., Facility], tmp_pat
     assert prior["study_instance_uid"] is None, "not told before consent"
     assert prior["description"] is None
     assert prior["held"] is False
+    assert f"\n{prior['year']} " in lake.call("priors", *WHO).stdout, "people see at least the year"
+    assert lake.call("announce").stdout.startswith("Nothing was pending")
+    nobody = ("--name", "Unknown^Unknown", "--birth-date", "19000101", "--sex", "F")
+    assert "[patient_not_searchable]" in lake.call("priors", *nobody).stdout
 
     ask = ("request", "--from", peer_id(north), "--study", str(prior["ref"]), "--share-code", "-", *WHO, "--wait")
     done = lake.run(*ask, stdin=code["code"])
@@ -57,6 +61,8 @@ def test_two_facilities_share_a_study(facility: Callable[..., Facility], tmp_pat
     again = lake.call(*ask, "--json", stdin=code["code"])
     assert again.returncode == 1
     assert '"REFUSED"' in again.stdout
+    assert again.stderr.startswith("This share code was used as often as it may be."), "also where JSON is wanted"
+    assert lake.refused(*ask, stdin=code["code"]).endswith("[share_code_used]")
     for one in (north, lake):
         assert one.run("audit", "verify")["ok"]
         one.stop()

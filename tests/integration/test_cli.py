@@ -16,8 +16,11 @@ import pytest
 from support.ct import CtStudy
 from support.facility import LEVERET, Facility, wait_for
 
+from node.cli.root import FAILED, run
+
 pytestmark = pytest.mark.timeout(120)
 MakeFacility = Callable[..., Facility]
+Kept = Callable[[Facility], str]
 
 
 @pytest.fixture
@@ -33,6 +36,21 @@ def facility(tmp_path: Path) -> Iterator[MakeFacility]:
     yield make
     for one in made:
         one.stop()
+
+
+@pytest.fixture
+def kept_from_serving(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Kept:
+    """The line that ``leveret serve`` ends with, run in this process: a new one spends a second on imports."""
+
+    def ask(facility: Facility) -> str:
+        with monkeypatch.context() as patch:
+            for name, value in facility.environ().items():
+                patch.setenv(name, value)
+            assert run(["serve", "--data", str(facility.directory)]) == FAILED
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        return line
+
+    return ask
 
 
 def code_of(line: str) -> str:
@@ -100,34 +118,38 @@ def test_init_twice_and_serve_twice(facility: MakeFacility) -> None:
     assert north.run("status")["name"] == "north"
 
 
-def test_wrong_secrets(tmp_path: Path, facility: MakeFacility) -> None:
+def test_wrong_secrets(tmp_path: Path, facility: MakeFacility, kept_from_serving: Kept) -> None:
     north, other = facility(serve=False), facility("other", serve=False)
     north.environment = {"LEVERET_NODE_KEY_FILE": f"{other.directory}.key"}
-    assert code_of(north.refused("serve")) == "wrong_key_file"
+    assert code_of(kept_from_serving(north)) == "wrong_key_file"
     north.environment = {"LEVERET_NODE_KEY_FILE": "/nonexistent"}
-    assert code_of(north.refused("serve")) == "key_file_missing"
+    assert code_of(kept_from_serving(north)) == "key_file_missing"
     right, wrong = tmp_path / "right", tmp_path / "wrong"
     right.write_text("four random words\n")
     wrong.write_text("three random words\n")
     third = facility("third", "--passphrase-file", str(right), serve=False, LEVERET_NODE_PASSPHRASE_FILE=str(wrong))
-    assert code_of(third.refused("serve")) == "wrong_passphrase"
+    assert code_of(kept_from_serving(third)) == "wrong_passphrase"
     third.environment = {}
     third.start()
     assert "four random words" not in third.log_file.read_text()
 
 
-def test_port_in_use(facility: MakeFacility) -> None:
+def test_port_in_use(facility: MakeFacility, kept_from_serving: Kept) -> None:
     north = facility(serve=False)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         for which in ("PEER", "API", "DICOM"):
             north.environment = {f"LEVERET_{which}_LISTEN": address}
-            line = north.refused("serve")
+            line = kept_from_serving(north)
             assert code_of(line) == "port_in_use"
             assert address in line
+    north.environment = {"LEVERET_PEER_LISTEN": "192.0.2.1:8443"}  # RFC 5737: nobody's
+    line = kept_from_serving(north)
+    assert code_of(line) == "address_unavailable", "no other program is to blame"
+    assert "192.0.2.1:8443" in line
 
 
-def test_bad_settings(facility: MakeFacility) -> None:
+def test_bad_settings(facility: MakeFacility, kept_from_serving: Kept) -> None:
     north = facility(serve=False)
     config = north.directory / "leveret.toml"
     good = config.read_text()
@@ -140,9 +162,16 @@ def test_bad_settings(facility: MakeFacility) -> None:
         (good.replace('[peer]\nlisten = "127.0.0.1:0"', '[peer]\nlisten = "nowhere"'), "invalid_address"),
     ):
         config.write_text(text)
-        assert code_of(north.refused("serve")) == code, text
+        assert code_of(kept_from_serving(north)) == code, text
     config.write_text(good.replace("[api]\nlisten", "[api]\nlistn"))
-    assert "did you mean 'listen'" in north.refused("serve")
+    assert "did you mean 'listen'" in kept_from_serving(north)
+
+
+def test_init_refuses_what_serve_would(tmp_path: Path) -> None:
+    arguments = ["init", "--name", "n", "--api-listen", "0.0.0.0:8080", "--data", str(tmp_path / "n")]
+    done = plain(*arguments)
+    assert (done.returncode, code_of(done.stderr.strip())) == (1, "api_needs_tls")
+    assert not list(tmp_path.iterdir()), "nothing was made"
 
 
 def test_damaged_and_newer_directories(facility: MakeFacility) -> None:
@@ -154,6 +183,10 @@ def test_damaged_and_newer_directories(facility: MakeFacility) -> None:
     index.unlink()
     sqlite3.connect(index).execute("CREATE TABLE t (x)").connection.close()
     assert code_of(north.refused("serve")) == "index_unreadable", "an index in clear is nobody's"
+    index.unlink()
+    assert code_of(north.refused("serve")) == "index_missing", "an empty node would look as if all were well"
+    assert code_of(north.refused("audit", "verify")) == "index_missing"
+    assert not index.exists()
     index.write_bytes(good)
     keys = north.directory / "keys.json"
     newer = json.loads(keys.read_text())

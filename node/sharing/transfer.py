@@ -118,7 +118,7 @@ class TransferEngine:
         row = await self._inbound.row(request_id)
         run.peer = row.peer
         deadline = self._clock.monotonic() + row.timeout
-        while (step := await self._inbound.next_step(request_id)) is not Step.NOTHING:
+        while (step := await self._next_step(request_id, run)) is not Step.NOTHING:
             try:
                 await self._do(step, request_id, run, deadline - self._clock.monotonic())
             except LeveretError as exc:
@@ -126,6 +126,13 @@ class TransferEngine:
                     await self._stumble(step, request_id, exc, deadline)
                 await self._sleep(run, deadline if step is Step.ASK else None)
             self._notify()
+
+    async def _next_step(self, request_id: RequestId, run: _Run) -> Step:
+        while True:
+            try:
+                return await self._inbound.next_step(request_id)
+            except (Retryable, StoreClosed):  # the index cannot be read just now; what is left to do still stands in it
+                await self._sleep(run, None)
 
     async def _do(self, step: Step, request_id: RequestId, run: _Run, left: float) -> None:
         inbound = self._inbound

@@ -36,8 +36,7 @@ from node.errors.sharing import (
     TransferCancelled,
     WrongHolder,
 )
-from node.errors.trust import UnknownPeer
-from node.errors.trust import PeerNotTrusted
+from node.errors.trust import PeerNotTrusted, UnknownPeer
 from node.model.audit import AuditType
 from node.model.consent import CodeState, ConsentId, PurposeOfUse, code_state
 from node.model.ids import PatientKey, PeerId, RequestId, StudyInstanceUID, StudyRef

@@ -1,6 +1,7 @@
 """Two facilities in one process: a released study travels whole or not at all, and always to an end."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -14,13 +15,14 @@ from support.sharing_node import ACTOR, SharingNode, befriend, sharing_node
 from node.crypto.identity import Identity
 from node.crypto.jws import JwsType, verify_jws
 from node.errors.sharing import NoSuchTransfer
-from node.errors.storage import DiskFull
+from node.errors.storage import DiskFull, IndexBusy
 from node.model.audit import AuditType
 from node.model.ids import RequestId, StudyInstanceUID
 from node.model.transfer import Direction, TransferState
 from node.model.trust import TrustState
 from node.peers.messages import decode_receipt
 from node.sharing import incoming, serve, stream, transfer
+from node.sharing.inbound import Step
 from node.store import transfers
 from node.store.study_queries import StudyQuery
 
@@ -343,6 +345,26 @@ async def test_a_full_disk_does_not_end_the_object_server(two: Two, monkeypatch:
     assert "disk_full" in north.logged.getvalue()
     serving.cancel()
     await asyncio.wait((serving,))
+
+
+async def test_an_index_that_cannot_be_read_for_a_moment_fails_no_transfer(two: Two) -> None:
+    north, lake = two
+    held = await north.hold(STUDY)
+    lake.inbound.next_step = _now_and_then_busy(lake)  # type: ignore[method-assign]
+    view = await lake.requests.wait(await ask(north, lake))
+    assert (view.state, view.code) == ("COMPLETED", "")
+    assert await lake.bytes_of(held) == held
+
+
+def _now_and_then_busy(lake: SharingNode) -> Callable[[RequestId], Awaitable[Step]]:
+    next_step, calls = lake.inbound.next_step, itertools.count()
+
+    async def step(request_id: RequestId) -> Step:
+        if next(calls) % 2:
+            raise IndexBusy
+        return await next_step(request_id)
+
+    return step
 
 
 async def _released(north: SharingNode, lake: SharingNode) -> RequestId:

@@ -22,10 +22,10 @@ from node.log import Logger
 from node.metrics import Metrics
 from node.model.audit import NODE_ACTOR, AuditEvent, AuditType
 from node.model.ids import PeerId, StudyInstanceUID, TransferSyntaxUID
-from node.model.instance import InstanceHeader
+from node.model.instance import InstanceHeader, Manifest
 from node.sharing.budget import Budget
 from node.store import audit
-from node.store.engine import Database
+from node.store.engine import Database, Write
 from node.store.objects import STREAM_FROM_BYTES, ObjectStore, PutOutcome
 
 MAX_INSTANCE_BYTES = 2**31  # of one file: what is held in memory while it is taken in
@@ -143,21 +143,17 @@ class Ingest:
             await self._close(study, NODE_ACTOR)
 
     async def _close(self, study: StudyInstanceUID, actor: str) -> None:
+        async def record(tx: Write, manifest: Manifest) -> None:
+            detail = {"revision": manifest.revision, "instances": len(manifest.entries)}
+            event = AuditEvent(
+                AuditType.STUDY_STORED, self._clock.now(), actor, patient=manifest.patient, study=study, detail=detail
+            )
+            await audit.append(tx, event)
+
         with contextlib.suppress(UnknownStudy):  # everything of it went to quarantine
-            manifest = await self._store.close_revision(study)
+            manifest = await self._store.close_revision(study, record=record)
             if manifest is None:
                 return
-            async with self._db.write() as tx:
-                detail = {"revision": manifest.revision, "instances": len(manifest.entries)}
-                event = AuditEvent(
-                    AuditType.STUDY_STORED,
-                    self._clock.now(),
-                    actor,
-                    patient=manifest.patient,
-                    study=study,
-                    detail=detail,
-                )
-                await audit.append(tx, event)
             self._log.info("revision closed", revision=manifest.revision, count=len(manifest.entries))
 
     async def _put(

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
@@ -35,6 +35,8 @@ STREAM_FROM_BYTES = (
     64 * 1024 * 1024
 )  # larger data sets should come by ``put_stream``: ``put`` holds two copies in memory
 _IO_THREADS = 8  # packs (and readers) that can wait for the disk at the same time
+
+Recorder = Callable[[Write, Manifest], Awaitable[None]]
 
 
 class PutOutcome(StrEnum):
@@ -257,8 +259,10 @@ class ObjectStore:
 
     # Revisions
 
-    async def close_revision(self, study: StudyInstanceUID) -> Manifest | None:
+    async def close_revision(self, study: StudyInstanceUID, *, record: Recorder | None = None) -> Manifest | None:
         """Close the open revision of ``study`` and return its manifest; None if nothing came since the last one.
+
+        What ``record`` writes about it is in the same transaction.
 
         Raises:
             UnknownStudy: not held.
@@ -266,6 +270,8 @@ class ObjectStore:
         await self.indexed()
         async with self._db.write() as tx:
             manifest = await revisions.close(tx, study, now=self._clock.now())
+            if manifest is not None and record is not None:
+                await record(tx, manifest)
         self._intake.retire(study=study)
         return manifest
 

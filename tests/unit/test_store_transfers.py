@@ -11,10 +11,10 @@ import pytest
 from support.clocks import HandClock
 from support.store import header, instance_uid, opened_store, study_uid
 
-from node.errors.storage import TransferIncomplete, UnknownInstance, UnknownStudy
+from node.errors.storage import StorageFailed, TransferIncomplete, UnknownInstance, UnknownStudy
 from node.model.ids import Digest, PatientKey, PeerId, RequestId
 from node.model.instance import Manifest, ManifestEntry
-from node.store.engine import Database
+from node.store.engine import Database, Write
 from node.store.objects import ObjectStore, PutOutcome
 from node.store.study_queries import InstanceQuery, StudyQuery
 
@@ -217,3 +217,22 @@ async def test_a_large_transfer_of_streams_is_admitted_too(opened: tuple[ObjectS
     assert await (await store.reader(instance_uid(1, 1))).read() == body
     [instance] = await store.instances(InstanceQuery(studies=StudyQuery(own=False)))
     assert instance.header == replace(header(instance=1))
+
+
+async def test_a_revision_is_not_closed_unless_it_is_on_record(tmp_path: Path) -> None:
+    recorded: list[int] = []
+
+    async def fail(_tx: Write, _manifest: Manifest) -> None:
+        raise StorageFailed
+
+    async def record(_tx: Write, manifest: Manifest) -> None:
+        recorded.append(manifest.revision)
+
+    async with opened_store(tmp_path) as (store, _db):
+        await store.put(header(), BODIES[1])
+        with pytest.raises(StorageFailed):
+            await store.close_revision(study_uid(1), record=fail)
+        assert await store.manifest(study_uid(1)) is None
+        assert await store.close_revision(study_uid(1), record=record) is not None
+        assert await store.close_revision(study_uid(1), record=record) is None
+    assert recorded == [1], "what is closed already is not recorded again"

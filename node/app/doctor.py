@@ -9,7 +9,7 @@ from pathlib import Path
 from node.app.keys import open_keys
 from node.app.lock import exclusive
 from node.app.ports import check_ports
-from node.app.storage import INDEX_NAME, is_full
+from node.app.storage import is_full, open_index
 from node.config import Settings, load
 from node.crypto.keystore import KeyStore
 from node.errors.audit import AuditLogDamaged
@@ -18,7 +18,6 @@ from node.errors.setup import AlreadyRunning, ClockWrong
 from node.errors.storage import DiskFull
 from node.sharing.audit import prove
 from node.store import audit
-from node.store.engine import Database
 
 _EARLIEST = 1_760_000_000  # October 2025: no clock that is right shows less
 _CLOCK_SLACK = 60  # seconds that a clock may have been set back
@@ -76,7 +75,7 @@ def _clock(last_event: int) -> None:
 
 
 async def _log(directory: Path, keys: KeyStore) -> None:
-    async with await Database.open(directory / INDEX_NAME, keys.index_key()) as db, db.read() as rx:
+    async with await open_index(directory, keys) as db, db.read() as rx:
         proof = await prove(rx, keys.identity)
         newest = await audit.page(rx, before=None, limit=1)
     if not proof.ok:

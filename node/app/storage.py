@@ -1,5 +1,6 @@
 """What is kept, and what parses it."""
 
+import asyncio
 import os
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from node.clock import Clock
 from node.config import StoreSettings
 from node.crypto.keystore import KeyStore
 from node.dicom.pool import ParserPool
+from node.errors.storage import IndexMissing
 from node.log import Logger
 from node.sharing.audit import AuditLog
 from node.store.engine import Database
@@ -29,6 +31,18 @@ class Storage:
     audit: AuditLog
 
 
+async def open_index(directory: Path, keys: KeyStore) -> Database:
+    """The index that ``init`` made; one that is gone is never made anew, for that would look like an empty node.
+
+    Raises:
+        IndexMissing, IndexUnreadable, NewerDataDirectory: it cannot be used; nothing was changed.
+    """
+    path = directory / INDEX_NAME
+    if not await asyncio.to_thread(path.exists):
+        raise IndexMissing(str(path))
+    return await Database.open(path, keys.index_key())
+
+
 async def open_storage(
     stack: AsyncExitStack,
     directory: Path,
@@ -41,9 +55,10 @@ async def open_storage(
     """Open index, packs and parsers; ``stack`` closes them in reverse.
 
     Raises:
-        IndexUnreadable, NewerDataDirectory, PackUnreadable: what lies there cannot be used; nothing was changed.
+        IndexMissing, IndexUnreadable, NewerDataDirectory, PackUnreadable: what lies there cannot be used; nothing was
+            changed.
     """
-    db = await stack.enter_async_context(await Database.open(directory / INDEX_NAME, keys.index_key()))
+    db = await stack.enter_async_context(await open_index(directory, keys))
     store = await ObjectStore.open(directory, db, keys, clock, log, reserve_bytes=settings.reserve)
     await stack.enter_async_context(store)
     pool = await stack.enter_async_context(ParserPool(settings.parsers, log=log))

@@ -44,6 +44,7 @@ _PLACEHOLDERS: Final = frozenset({
     "JANEDOE", "JOHNDOE", "EMERGENCY", "TRAUMA", "PHANTOM", "QC", "XX", "XXX", "XXXX", "UNBEKANNT", "INCONNU",
     "DESCONOCIDO", "SCONOSCIUTO",
 })  # fmt: skip
+_SHORTEST_FAMILY: Final = 2  # letters: a single one is an initial that many share
 _PLACEHOLDER_DATES: Final = frozenset({date(1900, 1, 1)})
 _BIRTH_YEARS: Final = range(1900, 2100)
 _DATE: Final = re.compile(r"([0-9]{4})([-.]?)([0-9]{2})\2([0-9]{2})")  # DA, the older YYYY.MM.DD, and ISO 8601
@@ -129,7 +130,7 @@ def _names(name: str) -> tuple[str, str]:
         group = group.replace(",", "^")
     components = [*group.split("^"), ""]
     family, given = normalise_name(components[0]), normalise_name(components[1], given=True)
-    if len(family) < 2 or not given or {family, given, given + family, family + given} & _PLACEHOLDERS:  # noqa: PLR2004
+    if len(family) < _SHORTEST_FAMILY or not given or {family, given, given + family, family + given} & _PLACEHOLDERS:
         return "", ""
     return family, given
 

@@ -194,9 +194,8 @@ class _Outspoken:
             except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 raise
             except ssl.SSLError:
-                with contextlib.suppress(
-                    OSError
-                ):  # two dozen bytes; if they do not fit, they are not worth waiting for
+                # Two dozen bytes: if they do not fit, they are not worth waiting for.
+                with contextlib.suppress(OSError):
                     self._connection.send(outgoing.read())
                 raise
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from node.clock import Clock
 from node.crypto import sharecode
@@ -101,7 +102,7 @@ class ShareCodes:
     async def _end_releases(self, tx: Write, consent_id: ConsentId, now: int) -> None:
         for request_id in await requests.released_under(tx, consent_id):
             if await transfers.end_if_unfinished(tx, request_id, TransferEvent.FAIL, code=CONSENT_REVOKED, at=now):
-                tx.after_commit(lambda request_id=request_id: self._server.stop(request_id, CONSENT_REVOKED))  # type: ignore[misc]
+                tx.after_commit(partial(self._server.stop, request_id, CONSENT_REVOKED))
 
     @staticmethod
     async def _revoked_event(tx: Write, consent_id: ConsentId, now: int, by: str) -> AuditEvent:

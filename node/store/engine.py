@@ -306,7 +306,7 @@ class Database:
     async def _connect(self) -> _Connection:
         connection = _Connection(self._connector, iter_chunk_size=_ITERATE_BATCH)
         try:
-            return await connection  # type: ignore[return-value]
+            return await connection  # type: ignore[return-value]  # aiosqlite answers with the object itself
         except sqlcipher.Error as exc:
             if connection.stopped is not None:
                 await connection.stopped  # else the thread may answer to an event loop that has ended

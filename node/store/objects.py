@@ -31,9 +31,7 @@ from node.store.streaming import put_stream
 from node.store.study_queries import InstanceQuery, SeriesQuery, StudyQuery, Totals
 
 PACKS_FOLDER = "packs"
-STREAM_FROM_BYTES = (
-    64 * 1024 * 1024
-)  # larger data sets should come by ``put_stream``: ``put`` holds two copies in memory
+STREAM_FROM_BYTES = 64 * 1024 * 1024  # larger data sets should come by ``put_stream``: ``put`` holds two copies
 _IO_THREADS = 8  # packs (and readers) that can wait for the disk at the same time
 
 Recorder = Callable[[Write, Manifest], Awaitable[None]]

@@ -7,7 +7,7 @@ from aiohttp import web
 from node.clock import Clock
 from node.errors.trust import TooManyAttempts
 from node.peers import limits
-from node.peers.connections import Budget
+from node.peers.buckets import TokenBuckets
 from node.peers.ports import PairingDesk, PeerDirectory
 from node.peers.server import PAIR_PATH
 from node.peers.wire import JSON, bytes_reply, peer_of, read_body
@@ -18,7 +18,7 @@ CARD_TYPE = "application/jose"
 
 def routes(desk: PairingDesk, directory: PeerDirectory, clock: Clock) -> Iterable[web.RouteDef]:
     """POST pair (the guard lets only the pairing context through), GET and POST card."""
-    attempts = Budget(clock, burst=limits.PAIRING_BURST, per_second=limits.PAIRING_PER_SECOND)
+    attempts = TokenBuckets(clock, burst=limits.PAIRING_BURST, per_second=limits.PAIRING_PER_SECOND)
 
     async def pair(request: web.Request) -> web.Response:
         if not attempts.spend(""):

@@ -22,7 +22,7 @@ from node.log import Logger
 from node.metrics import Metrics
 from node.model.trust import Address
 from node.peers import limits
-from node.peers.connections import Budget
+from node.peers.buckets import TokenBuckets
 
 _OUT_OF_SOCKETS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _PAUSE_SECONDS = 0.2  # after the machine has run out of sockets
@@ -54,13 +54,13 @@ class Listener:
         self._log = log
         self._metrics = metrics
         self._half_open: dict[_HalfOpen, None] = {}  # in the order they came
-        self._failures = Budget(
+        self._failures = TokenBuckets(
             clock,
             burst=limits.FAILURES_BURST,
             per_second=limits.FAILURES_PER_SECOND,
             remembered=limits.ADDRESSES_REMEMBERED,
         )
-        self._log_budget = Budget(clock, burst=_LOG_BURST, per_second=_LOG_PER_SECOND)
+        self._log_budget = TokenBuckets(clock, burst=_LOG_BURST, per_second=_LOG_PER_SECOND)
         self._unlogged = 0
         self._socket: socket.socket | None = None
 

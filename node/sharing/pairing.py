@@ -30,8 +30,8 @@ from node.log import Logger
 from node.model.audit import NODE_ACTOR, AuditEvent, AuditType, Outcome
 from node.model.ids import PeerId
 from node.model.trust import Invitation, Peer, TrustEvent, TrustState, next_state
+from node.peers.buckets import TokenBuckets
 from node.peers.client import PeerClients
-from node.peers.connections import Budget
 from node.peers.wire import decode
 from node.sharing.cards import peer_of_card, read_card
 from node.sharing.invitations import ID_BYTES, ReadInvitation, read_invitation, write_invitation
@@ -110,7 +110,7 @@ class Pairing:
         self._log = log
         self._name = name
         self._wake = asyncio.Event()
-        self._recorded = Budget(clock, burst=_REFUSALS_BURST, per_second=_REFUSALS_PER_SECOND)
+        self._recorded = TokenBuckets(clock, burst=_REFUSALS_BURST, per_second=_REFUSALS_PER_SECOND)
 
     async def run(self) -> None:
         """Keep the pairing context open exactly while an invitation is, until cancelled."""

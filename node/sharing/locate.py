@@ -45,7 +45,7 @@ MAX_NUMBERS = 4096  # of one token: thousands of studies of one person are a fau
 LOCAL_LIMIT = 1000  # studies by birth date that are compared by name
 
 
-class Match(StrEnum):
+class MatchKind(StrEnum):
     """How a prior was found."""
 
     IDENTIFIER = "identifier"  # by an identifier that both facilities share
@@ -66,7 +66,7 @@ class PriorStudy:
     instances: int | None
     report: bool | None
     revision: int | None
-    match: Match
+    match: MatchKind
     consent_on_file: bool
     held: bool
 
@@ -363,7 +363,7 @@ def _prior(label: Label, kind: TokenKind, *, uid: StudyInstanceUID | None, held:
         instances=label.instances if told else None,
         report=label.report if told else None,
         revision=label.revision if told else None,
-        match=Match.IDENTIFIER if kind is TokenKind.IDENTIFIER else Match.CANDIDATE,
+        match=MatchKind.IDENTIFIER if kind is TokenKind.IDENTIFIER else MatchKind.CANDIDATE,
         consent_on_file=label.consent,
         held=held,
     )

@@ -12,7 +12,7 @@ from node.model.audit import AuditType
 from node.model.ids import PatientKey, StudyInstanceUID, StudyRef
 from node.model.instance import Demographics
 from node.model.trust import TrustState
-from node.sharing.locate import Match
+from node.sharing.locate import MatchKind
 from node.store import feeds, followed
 
 NOBODY = Demographics("Nobody^Nils", "19500505", "M")
@@ -33,7 +33,7 @@ async def test_a_prior_is_found_as_a_candidate_and_tells_little(pair: tuple[Site
     assert (report.peers, report.batches, report.studies) == (1, 1, 1)
 
     (prior,) = await lake.priors_at(north, Demographics("LÁRSEN^Anna^Maria", "1961-02-03", "f"))
-    assert prior.match is Match.CANDIDATE
+    assert prior.match is MatchKind.CANDIDATE
     assert (prior.modalities, prior.instances, prior.revision, prior.year) == (("CT",), 12, 1, 2026)
     assert prior.regions == ("CHEST",)
     assert (prior.study_instance_uid, prior.study_date, prior.description) == (None, None, None)
@@ -46,7 +46,7 @@ async def test_an_initial_tells_only_that_something_exists(pair: tuple[Site, Sit
     await north.hold()
     await north.announcer.announce_now()
     (prior,) = await lake.priors_at(north, replace(ANNA, name="Larsen^Agnes"))
-    assert prior.match is Match.CANDIDATE
+    assert prior.match is MatchKind.CANDIDATE
     assert (prior.modalities, prior.regions) == ((), ())
     assert (prior.instances, prior.report, prior.revision, prior.year) == (None, None, None, None)
 
@@ -58,9 +58,9 @@ async def test_a_shared_identifier_is_more_than_a_candidate(tmp_path: Path) -> N
         await a.hold(patient=PatientKey("NATION", "77-1"))
         await a.announcer.announce_now()
         (prior,) = await b.priors_at(a, NOBODY, patient=PatientKey("NATION", "771"))
-        assert prior.match is Match.IDENTIFIER
+        assert prior.match is MatchKind.IDENTIFIER
         (prior,) = await b.priors_at(a, ANNA, patient=PatientKey("NATION", "771"))
-        assert prior.match is Match.IDENTIFIER, "the surest way of finding it counts"
+        assert prior.match is MatchKind.IDENTIFIER, "the surest way of finding it counts"
 
 
 async def test_what_must_not_be_announced_is_not(pair: tuple[Site, Site]) -> None:

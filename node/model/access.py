@@ -12,10 +12,6 @@ class Role(StrEnum):
     AUDITOR = "auditor"  # reads the audit log and what is configured, changes nothing
 
 
-CLINICIAN, OPERATOR, AUDITOR = Role.CLINICIAN, Role.OPERATOR, Role.AUDITOR
-EVERYBODY = frozenset(Role)
-
-
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who makes a call: ``actor`` as the audit log names it (``user:NAME`` or ``os:UID``)."""

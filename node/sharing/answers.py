@@ -8,7 +8,7 @@ from node.crypto.oprf import EpochKey
 from node.errors.announce import EpochOver, QuestionsExhausted, QuestionsRefused
 from node.errors.trust import PeerNotTrusted
 from node.model.audit import AuditEvent, AuditType, Outcome
-from node.model.consent import PurposeOfUse
+from node.model.consent import DAY_SECONDS, PurposeOfUse
 from node.model.ids import PeerId
 from node.model.linkage import MAX_TOKENS
 from node.model.trust import TrustState
@@ -21,7 +21,6 @@ QUESTIONS_PER_PATIENT = MAX_TOKENS  # whoever the patient is: fewer would tell w
 MOST_DAILY_QUESTIONS = 200_000  # a day, whatever a policy says: 66,000 patients, 20 s of this node's work
 ANSWER_BYTES = 8 * 1024 * 1024  # of batches in one answer; what a reader holds in memory at once
 ANSWER_BATCHES = 64
-DAY_SECONDS = 86_400
 
 _PURPOSES = frozenset(purpose.value for purpose in PurposeOfUse)
 

@@ -35,6 +35,8 @@ def init(session: Session, /, *, key_file: Path | None, passphrase_file: Path | 
             click.echo(
                 f"Its key is {d['key_file']}: keep a copy apart from the backups; without it nothing can be read."
             )
+        elif passphrase_file:
+            click.echo("Keep the passphrase safe too, apart from the backups; without it nothing can be read.")
         click.echo(f"Settings: {d['config']}\nStart it with: leveret serve --data {session.data}")
 
     session.show(document, for_people)

@@ -116,6 +116,8 @@ def _collect(pending: dict[Future[dict[str, Any]], SourceFile], totals: _Totals,
             _refuse(source.display_name, describe(exc), totals)
             continue
         totals.counts[answer["outcome"]] += 1
+        if answer["outcome"] == "quarantined":
+            click.echo(f"{show.printable(source.display_name)}: put in quarantine", err=True)
         totals.bytes += answer["bytes"]
         bar.update(totals.bytes, 0, totals.taken)
 

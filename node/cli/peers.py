@@ -122,7 +122,9 @@ def policy(session: Session, peer: str, settings: tuple[tuple[str, str], ...]) -
     document = daemon.post(path, settings=dict(settings)) if settings else daemon.get(path)
 
     def for_people(document: Any) -> None:
-        show.table(("SETTING", "VALUE"), list(document["policy"].items()), empty="")
+        allowed = dict(document["policy"])
+        allowed["max_rate"] = f"{show.size(allowed['max_rate'])}/s" if allowed["max_rate"] else "no limit"
+        show.table(("SETTING", "VALUE"), list(allowed.items()), empty="")
 
     session.show(document, for_people)
 

@@ -18,6 +18,7 @@ from node.errors import all_codes, describe_class
 
 _THOUSAND = 1000.0
 _BAR_WIDTH = 30
+_LEAST_BAR = 5  # shorter tells nothing
 _REDRAW_SECONDS = 0.1
 _DA_LENGTH = 8  # YYYYMMDD
 
@@ -111,9 +112,11 @@ class Bar:
             return
         self._drawn = now
         rate = done / max(now - self._started, 0.001)
-        filled = int(_BAR_WIDTH * min(1.0, done / total)) if total else 0
-        bar = f"[{'#' * filled}{'.' * (_BAR_WIDTH - filled)}] " if total else ""
         of = f" of {size(total)}" if total else ""
-        text = f"{self._label} {bar}{plural(count, 'instance')}, {size(done)}{of}, {size(rate)}/s {note}"
+        figures = f"{plural(count, 'instance')}, {size(done)}{of}, {size(rate)}/s {note}".rstrip()
         columns = shutil.get_terminal_size().columns - 1
-        click.echo(f"\r\x1b[K{text[:columns]}", nl=False, err=True)
+        # The figures matter more than the bar: it takes what they leave.
+        width = min(_BAR_WIDTH, columns - len(self._label) - len(figures) - len(" [] "))
+        filled = int(width * min(1.0, done / total)) if total else 0
+        bar = f"[{'#' * filled}{'.' * (width - filled)}] " if total and width >= _LEAST_BAR else ""
+        click.echo(f"\r\x1b[K{f'{self._label} {bar}{figures}'[:columns]}", nl=False, err=True)

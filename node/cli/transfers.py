@@ -21,9 +21,10 @@ def list_transfers(session: Session) -> None:
 
     def for_people(document: Any) -> None:
         show.table(
-            ("TRANSFER", "DIR", "PEER", "STATE", "INSTANCES", "BYTES", "CODE"),
+            ("BEGUN", "TRANSFER", "DIR", "PEER", "STATE", "INSTANCES", "BYTES", "CODE"),
             [
                 (
+                    show.moment(t["created_at"]),
                     t["transfer_id"],
                     t["direction"],
                     t["peer_id"][:7],

@@ -220,8 +220,10 @@ def test_import_names_what_it_refuses(tmp_path: Path, facility: MakeFacility) ->
     changed = bytearray(files[1].read_bytes())
     changed[-1] ^= 1
     (tmp_path / "changed.dcm").write_bytes(changed)
-    again = north.run("import", str(tmp_path / "media.zip"), str(tmp_path / "changed.dcm"))
+    done = north.call("import", str(tmp_path / "media.zip"), str(tmp_path / "changed.dcm"), "--json")
+    again = json.loads(done.stdout)
     assert (again["same"], again["quarantined"]) == (1, 1)
+    assert done.stderr == f"{tmp_path / 'changed.dcm'}: put in quarantine\n"
     assert code_of(north.refused("import", str(tmp_path / "typo"))) == "unreadable_source"
     (listed,) = north.run("studies")["studies"]
     assert (listed["instances"], listed["revision"], listed["origin"]) == (3, 1, None)
@@ -251,6 +253,10 @@ def test_documents_have_their_shape(facility: MakeFacility) -> None:
 
 
 def test_people_get_words(tmp_path: Path, facility: MakeFacility) -> None:
+    phrase = tmp_path / "phrase"
+    phrase.write_text("four random words\n")
+    made = Facility("secret", tmp_path / "secret").call("init", "--name", "secret", "--passphrase-file", str(phrase))
+    assert "Keep the passphrase safe" in made.stdout
     north = facility()
     study = CtStudy(instances=1, rows=16, patient_name="\x1b[31mRed^Robin")
     study.write(tmp_path / "cd")

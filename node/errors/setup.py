@@ -1,6 +1,7 @@
 """A node that cannot be set up or started."""
 
 import errno
+import os
 
 from node.errors.base import LeveretError
 
@@ -47,7 +48,8 @@ def cannot_listen(address: str, error: OSError) -> LeveretError:
     """Why ``address`` cannot be listened on: somebody else does, or it is not ours to take."""
     if error.errno == errno.EADDRINUSE:
         return PortInUse(address)
-    return AddressUnavailable(f"{address}: {(error.strerror or type(error).__name__).lower()}")
+    why = os.strerror(error.errno) if error.errno else type(error).__name__  # socket puts the address into its words
+    return AddressUnavailable(f"{address}: {why.lower()}")
 
 
 class AlreadyRunning(LeveretError):

@@ -146,7 +146,7 @@ def test_port_in_use(facility: MakeFacility, kept_from_serving: Kept) -> None:
     north.environment = {"LEVERET_PEER_LISTEN": "192.0.2.1:8443"}  # RFC 5737: nobody's
     line = kept_from_serving(north)
     assert code_of(line) == "address_unavailable", "no other program is to blame"
-    assert "192.0.2.1:8443" in line
+    assert "(192.0.2.1:8443: cannot assign requested address)" in line
 
 
 def test_bad_settings(facility: MakeFacility, kept_from_serving: Kept) -> None:

@@ -11,30 +11,23 @@ from aiohttp import web
 
 from node.config import AnnounceSettings
 from node.crypto.identity import Identity
-from node.crypto.tls import ServerTls
-from node.log import make_logger
-from node.metrics import Metrics
-from node.model.audit import AuditEvent, AuditType
 from node.model.ids import PatientKey, PeerId, StudyInstanceUID
 from node.model.instance import Demographics
-from node.model.trust import Address, TrustEvent, TrustState
-from node.peers.client import PeerClients
+from node.model.trust import TrustEvent, TrustState
 from node.peers.handlers_feed import routes
-from node.peers.server import PeerServer
 from node.sharing.announce import Announcer, ConsentOnFile
 from node.sharing.answers import FeedDesk
 from node.sharing.feeds import FeedReader
 from node.sharing.locate import Locator, PriorStudy
-from node.sharing.trust import TrustList
-from node.store import audit
 from node.store.engine import Database, Write
 from support.clocks import HandClock
+from support.peered import Peered
 
 ANNA = Demographics("Larsen^Anna", "19610203", "F")
 ACTOR = "user:clin"
 
 
-class Site:
+class Site(Peered):
     """One facility in this process."""
 
     def __init__(
@@ -46,21 +39,9 @@ class Site:
         consents: ConsentOnFile | None = None,
         serve: Iterable[web.RouteDef] | None = None,
     ) -> None:
-        self.name, self.db, self.settings = name, db, settings
-        self.identity, self.clock, log = Identity.generate(), HandClock(), make_logger(level="CRITICAL")
-        tls = ServerTls(self.identity)
-        self.trust = TrustList(db=db, identity=self.identity, tls=tls, clock=self.clock, log=log)
-        self.server = PeerServer(
-            listen=Address("127.0.0.1", 0),
-            tls=tls,
-            directory=self.trust,
-            clock=self.clock,
-            log=log,
-            metrics=Metrics(),
-        )
-        self.clients = PeerClients(identity=self.identity, directory=self.trust, log=log)
-        self.trust.subscribe(self.server)
-        self.trust.subscribe(self.clients)
+        self.settings, self.clock = settings, HandClock()
+        super().__init__(name, db, Identity.generate(), self.clock)
+        log = self.log
         self.reader = FeedReader(
             db=db, me=self.peer_id, directory=self.trust, clients=self.clients, clock=self.clock, log=log
         )
@@ -87,10 +68,6 @@ class Site:
             log=log,
         )
 
-    @property
-    def peer_id(self) -> PeerId:
-        return self.identity.peer_id
-
     async def hold(self, who: Demographics = ANNA, **changes: Any) -> StudyInstanceUID:
         """Hold one study of one CT series; closed as revision 1."""
         uid = StudyInstanceUID.parse(f"2.25.{secrets.randbits(100)}")
@@ -115,12 +92,6 @@ class Site:
         (found,) = (peer for peer in result.peers if peer.peer_id == holder.peer_id)
         assert found.status == "ok"
         return found.studies
-
-    async def events(self, kind: AuditType) -> list[AuditEvent]:
-        """The events of one type, oldest first."""
-        async with self.db.read() as rx:
-            rows = await audit.page(rx, before=None, limit=1000, types=(kind,))
-        return [row.event for row in reversed(rows)]
 
     async def rows(self, sql: str, *params: object) -> list[tuple[Any, ...]]:
         async with self.db.read() as rx:

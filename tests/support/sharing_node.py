@@ -12,16 +12,11 @@ from node.clock import SystemClock
 from node.config import ConsentSettings, StoreSettings
 from node.crypto.identity import Identity
 from node.crypto.keystore import KeyStore
-from node.crypto.tls import ServerTls
 from node.dicom.pool import ParserPool
 from node.log import make_logger
-from node.metrics import Metrics
-from node.model.audit import AuditEvent, AuditType
-from node.model.ids import PatientKey, PeerId, SOPInstanceUID, StudyInstanceUID, TransferSyntaxUID
-from node.model.trust import Address, TrustEvent
-from node.peers.client import PeerClients
+from node.model.ids import PatientKey, SOPInstanceUID, StudyInstanceUID, TransferSyntaxUID
+from node.model.trust import TrustEvent
 from node.peers.handlers_requests import routes
-from node.peers.server import PeerServer
 from node.sharing.asking import Asking
 from node.sharing.holder import Holder, HolderParts
 from node.sharing.inbound import Inbound, InboundParts
@@ -32,39 +27,27 @@ from node.sharing.requests import RequestOrder, Requests
 from node.sharing.serve import ObjectServer, ServerParts
 from node.sharing.share_codes import ShareCodes
 from node.sharing.transfer import TransferEngine
-from node.sharing.trust import TrustList
-from node.store import audit
 from node.store.engine import Database
 from node.store.objects import ObjectStore
 from support.clocks import MovedClock
 from support.ct import CtStudy, dataset_of
+from support.peered import Peered
 from support.tasks import in_background
 
 EXPLICIT_LITTLE = TransferSyntaxUID("1.2.840.10008.1.2.1")
 ACTOR = "user:clin"
 
 
-class SharingNode:
+class SharingNode(Peered):
     """Everything wired as the composition root does it."""
 
     def __init__(
         self, name: str, db: Database, store: ObjectStore, parsers: ParserPool, identity: Identity, **options: Any
     ) -> None:
-        self.name, self.db, self.store, self.parsers, self.identity = name, db, store, parsers, identity
+        self.clock = MovedClock()
+        super().__init__(name, db, identity, self.clock, port=options.get("port", 0))
+        self.store, self.parsers, log = store, parsers, self.log
         self.issuer = f"ISSUER-{name}"
-        self.clock, self.metrics, self.logged = MovedClock(), Metrics(), io.StringIO()
-        log = make_logger(self.logged)
-        tls = ServerTls(identity)
-        self.trust = TrustList(db=db, identity=identity, tls=tls, clock=self.clock, log=log)
-        self.clients = PeerClients(identity=identity, directory=self.trust, log=log)
-        self.server = PeerServer(
-            listen=Address("127.0.0.1", options.get("port", 0)),
-            tls=tls,
-            directory=self.trust,
-            clock=self.clock,
-            log=log,
-            metrics=self.metrics,
-        )
         parts = ServerParts(db, store, identity, self.trust, self.clock, self.metrics, log)
         self.objects = ObjectServer(parts)
         self.ingest = Ingest(
@@ -94,13 +77,9 @@ class SharingNode:
         self.server.add_routes(
             routes(options.get("requests_port", self.holder), options.get("objects_port", self.objects))
         )
-        for listener in (self.server, self.clients, self.objects, self.engine):
+        for listener in (self.objects, self.engine):
             self.trust.subscribe(listener)
         self.trust.on_seen(self.engine.peer_seen)
-
-    @property
-    def peer_id(self) -> PeerId:
-        return self.identity.peer_id
 
     def patient(self, study: CtStudy) -> PatientKey:
         return PatientKey(self.issuer, study.patient_id)
@@ -129,12 +108,6 @@ class SharingNode:
     def order(self, holder: "SharingNode", study: CtStudy, code: str, **changes: Any) -> RequestOrder:
         order = RequestOrder(holder.peer_id, (StudyInstanceUID(study.study_uid),), code, "dr.who", "clinician")
         return replace(order, **changes)
-
-    async def events(self, kind: AuditType) -> list[AuditEvent]:
-        """The events of one type, oldest first."""
-        async with self.db.read() as rx:
-            rows = await audit.page(rx, before=None, limit=1000, types=(kind,))
-        return [row.event for row in reversed(rows)]
 
 
 @contextlib.asynccontextmanager

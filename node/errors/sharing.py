@@ -238,6 +238,14 @@ class TooManyStreams(Retryable):
     status = 429
 
 
+class TooManyRequests(Retryable):
+    """This facility asked for more than the other one answers in a short time."""
+
+    code = "too_many_requests"
+    advice = "It is tried again by itself for a while; ask for fewer at once, or later."
+    status = 429
+
+
 class ReceiptRefused(LeveretError):
     """A receipt does not fit what was released."""
 

@@ -39,6 +39,11 @@ CONNECT_SECONDS = 5.0  # TCP and TLS, for each address
 CALL_SECONDS = 30.0  # a whole small call
 CONNECTIONS_TO_PEER = 16  # that this node opens
 
+# Requests of a peer: each new one is kept with its body, its decision and an audit event, whatever it comes to
+REQUESTS_BURST = 200.0  # the clinics of one morning at once
+REQUESTS_PER_SECOND = 0.1  # six a minute afterwards, day and night; the largest referrer asks for less
+PEERS_REMEMBERED = 4096  # whose budgets are kept; more than anybody trusts
+
 # Presence
 PRESENCE_SECONDS = 10.0  # between two signs of life
 PRESENCE_FIRST_RETRY = 1.0  # doubled on every failure

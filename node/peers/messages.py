@@ -43,7 +43,8 @@ from node.model.request import (
     Subject,
 )
 
-MAX_REQUEST_BYTES = 64 * 1024  # 32 targets and a long name are 6 KiB
+MAX_BODY_BYTES = 16 * 1024  # of a request; it is kept. 32 targets and every text at its longest, escaped, are 12 KiB
+MAX_REQUEST_BYTES = 32 * 1024  # such a body in base64 twice is 30,000 bytes with proof and signature
 MAX_NOTICE_BYTES = 4096  # decisions and receipts are about 500 bytes
 MAX_MANIFEST_BYTES = 48 * 1024 * 1024  # 200,000 instances at about 170 bytes, in base64
 
@@ -100,7 +101,7 @@ class _CodeProof(_Message, frozen=True):
 class _Request(_Message, frozen=True):
     v: Annotated[int, msgspec.Meta(ge=1, le=1)]
     at: _Time
-    request: Annotated[str, msgspec.Meta(max_length=MAX_REQUEST_BYTES)]
+    request: Annotated[str, msgspec.Meta(max_length=(MAX_BODY_BYTES * 4 + 2) // 3)]  # in base64
     proof: _CodeProof | None
 
 

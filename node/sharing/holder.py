@@ -20,6 +20,7 @@ from node.errors.sharing import (
     RequestIdReused,
     RequestStale,
     SignerMismatch,
+    TooManyRequests,
     TransferCancelled,
     WrongHolder,
 )
@@ -32,6 +33,8 @@ from node.model.ids import PeerId, RequestId
 from node.model.release import DecisionNotice, Verdict
 from node.model.request import RequestEvent, RequestState, SignedRequest, is_fresh
 from node.model.transfer import TransferEvent, TransferState
+from node.peers import limits
+from node.peers.buckets import TokenBuckets
 from node.peers.messages import MAX_REQUEST_BYTES, decode_body, decode_request, encode_decision
 from node.sharing.ingest import Ingest
 from node.sharing.receipts import read_receipt, take_receipt
@@ -73,6 +76,12 @@ class Holder:
 
     def __init__(self, parts: HolderParts) -> None:
         self._parts = parts
+        self._budgets = TokenBuckets(
+            parts.clock,
+            burst=limits.REQUESTS_BURST,
+            per_second=limits.REQUESTS_PER_SECOND,
+            remembered=limits.PEERS_REMEMBERED,
+        )
 
     async def receive(self, peer: PeerId, token: str) -> str:
         """Decide a request, or repeat the decision on one that came before.
@@ -80,11 +89,14 @@ class Holder:
         Raises:
             SignerMismatch: not signed by ``peer``, or made in another's name. WrongHolder: meant for another node.
             RequestStale: signed too long ago or in the future. RequestMalformed, RequestIdReused.
+            TooManyRequests: not now; nothing of it is kept.
         """
         arrived = self._parts.clock.monotonic()
         signed = self._verify(peer, token)
         async with self._parts.db.read() as rx:
             earlier = await requests.get_received(rx, signed.request.request_id)
+        if earlier is None:
+            self._spend(peer)
         row = earlier or await self._decide(signed)
         if row.peer != peer or row.digest != signed.digest:
             raise RequestIdReused
@@ -171,6 +183,12 @@ class Holder:
         if request.holder != self._parts.identity.peer_id:
             raise WrongHolder
         return SignedRequest(request, body, hashlib.sha256(body).digest(), signed_at, proof)
+
+    def _spend(self, peer: PeerId) -> None:
+        """Count a new request before anything of it is looked at: whom it is about makes no difference."""
+        if not self._budgets.spend(peer.compact):
+            self._parts.metrics.requests.labels("over_budget").inc()
+            raise TooManyRequests
 
     async def _decide(self, signed: SignedRequest) -> ReceivedRequest:
         await self._close_revisions(signed)

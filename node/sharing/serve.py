@@ -26,6 +26,7 @@ from node.errors.trust import PeerNotTrusted
 from node.log import Logger
 from node.metrics import Metrics
 from node.model.audit import AuditEvent, AuditType
+from node.model.consent import DAY_SECONDS, RefusalCode
 from node.model.ids import PeerId, RequestId
 from node.model.release import ReleaseManifest
 from node.model.transfer import ENDED, Direction, Transfer, TransferEvent, TransferState
@@ -40,7 +41,8 @@ from node.store.objects import ObjectStore
 MAX_STREAMS = 8  # of one release at once
 IDLE_SECONDS = 5.0  # a transfer without a stream for that long is SUSPENDED
 TICK_SECONDS = 1.0
-SWEEP_TICKS = 60  # how often expired releases are looked for
+SWEEP_TICKS = 60  # how often expired releases, and refused requests that are old, are looked for
+REFUSED_SECONDS = 30 * DAY_SECONDS  # requesters repeat a request for a week at most; the audit log keeps the event
 
 _STOPPED: dict[str, type[LeveretError]] = {
     error.code: error for error in (ConsentRevoked, TransferCancelled, ReleaseExpired, PeerNotTrusted)
@@ -117,7 +119,7 @@ class ObjectServer:
                 del self._live[peer, request_id]
 
     async def run(self) -> None:
-        """Write progress down, mark transfers that stand still and end expired ones, until cancelled."""
+        """Write progress down, mark what stands still, end what expired and forget old refusals, until cancelled."""
         await self._try(self._interrupt_left_over)
         ticks = 0
         try:
@@ -190,6 +192,7 @@ class ObjectServer:
         async with self._parts.db.write() as tx:
             for transfer in await transfers.expired(tx, Direction.OUT, now):
                 await self._move(tx, transfer, TransferEvent.FAIL, ReleaseExpired.code)
+            await requests.forget_refused(tx, RefusalCode.NOT_RELEASED.value, now - REFUSED_SECONDS)
 
     async def _tick(self) -> None:
         now = self._parts.clock.monotonic()

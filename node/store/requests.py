@@ -107,6 +107,13 @@ async def released_under(rx: Read, consent_id: ConsentId) -> list[RequestId]:
     return [RequestId(bytes(row[0])) for row in rows]
 
 
+async def forget_refused(tx: Write, code: str, before: int) -> int:
+    """Delete the requests that were refused with ``code`` and came before then; how many there were."""
+    return await tx.execute(
+        "DELETE FROM request_received WHERE state = 'REFUSED' AND code = ? AND received_at < ?", (code, before)
+    )
+
+
 async def add_sent(tx: Write, r: SentRequest) -> None:
     """Record a request before it is sent."""
     await tx.execute(

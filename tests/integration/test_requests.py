@@ -33,6 +33,7 @@ from node.errors.sharing import (
     ReviewChanged,
     ShareCodeUsed,
     SignerMismatch,
+    TooManyRequests,
     TransferCancelled,
     WrongHolder,
 )
@@ -44,8 +45,10 @@ from node.model.instance import Demographics
 from node.model.release import DecisionNotice, Receipt, Verdict
 from node.model.request import CodeProof, ReleaseRequest, StudyTarget, Subject
 from node.model.transfer import TransferState
+from node.peers import limits
 from node.peers.messages import decode_decision, encode_body, encode_receipt, encode_request
-from node.sharing.holder import REFUSAL_GRID
+from node.sharing.holder import REFUSAL_GRID, Holder
+from node.sharing.serve import REFUSED_SECONDS
 from node.store import consents, feeds, requests, transfers
 
 STUDY = CtStudy(instances=2, rows=16)
@@ -263,6 +266,68 @@ async def test_a_release_counts_from_the_decision_and_never_outlives_its_consent
             stored = await transfers.release_of(rx, request.request_id)
         assert stored is not None
         assert expected - 2 <= stored.expires_at - notice.at <= expected
+
+
+async def test_a_peer_that_asks_too_much_waits_whomever_it_asks_about(
+    north: SharingNode, asker: Asker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(limits, "REQUESTS_BURST", 3.0)
+    monkeypatch.setattr(limits, "REQUESTS_PER_SECOND", 0.0)
+    north.holder = Holder(north.holder._parts)
+    code, early = await north.code_for(STUDY, uses=9), asker.request()
+    assert (await asker.send(asker.token(early, code))).verdict is Verdict.PERMIT
+    assert await asker.ask(None) == "not_released"
+    assert await asker.ask(sharecode.generate().text, StudyInstanceUID("1.2.3")) == "not_released"
+    decided = len(await north.events(AuditType.REQUEST_DECIDED))
+    late = asker.request()
+    for token in (
+        asker.token(late, code),
+        asker.token(asker.request(), None),
+        asker.token(asker.request(StudyInstanceUID("1.2.3")), sharecode.generate().text),
+    ):
+        with pytest.raises(TooManyRequests):
+            await asker.send(token)
+    assert len(await north.events(AuditType.REQUEST_DECIDED)) == decided
+    async with north.db.read() as rx:
+        assert await requests.get_received(rx, late.request_id) is None
+    assert (await asker.send(asker.token(early, code))).verdict is Verdict.PERMIT, "a repeated request costs nothing"
+    with pytest.raises(SignerMismatch):
+        await asker.send(asker.token(late, code, signer=Identity.generate()))
+    async with sharing_node("third", tmp_path, engine=False) as third:
+        await befriend(north, third)
+        assert await Asker(north, third).ask(code) == "permit", "each peer has a budget of its own"
+
+
+async def test_a_requester_tries_again_when_it_asked_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "REQUESTS_BURST", 1.0)
+    monkeypatch.setattr(limits, "REQUESTS_PER_SECOND", 0.5)
+    async with sharing_node("south", tmp_path) as south, sharing_node("hill", tmp_path) as hill:
+        await befriend(south, hill)
+        await south.hold(STUDY)
+        code = await south.code_for(STUDY, uses=2)
+        asked = [await hill.requests.ask(hill.order(south, STUDY, code), by=ACTOR) for _ in range(2)]
+        assert [(await hill.requests.wait(request_id)).state for request_id in asked] == ["COMPLETED", "COMPLETED"]
+        assert south.metrics.requests.labels("over_budget")._value.get() > 0
+
+
+async def test_old_refusals_are_forgotten(north: SharingNode, asker: Asker) -> None:
+    nothing, wrong_study, released = asker.request(), asker.request(StudyInstanceUID("1.2.3")), asker.request()
+    code = await north.code_for(STUDY)
+    await asker.send(asker.token(nothing, None))
+    await asker.send(asker.token(wrong_study, code))
+    await asker.send(asker.token(released, code))
+
+    async def kept() -> list[bool]:
+        async with north.db.read() as rx:
+            rows = [await requests.get_received(rx, r.request_id) for r in (nothing, wrong_study, released)]
+        return [row is not None for row in rows]
+
+    north.clock.offset += REFUSED_SECONDS - 60
+    await north.objects._expire()
+    assert await kept() == [True, True, True]
+    north.clock.offset += 120
+    await north.objects._expire()
+    assert await kept() == [False, True, True]
 
 
 # What is not a request of this peer for this holder, now

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from node.crypto.identity import Identity
+from node.crypto.jws import JwsType, sign_jws
 from node.errors.sharing import RequestMalformed
 from node.model.consent import PurposeOfUse
 from node.model.ids import (
@@ -23,8 +25,10 @@ from node.model.ids import (
 )
 from node.model.instance import Demographics, ManifestEntry
 from node.model.release import DecisionNotice, Receipt, ReleasedStudy, ReleaseManifest, Verdict
-from node.model.request import CodeProof, ReleaseRequest, Subject
+from node.model.request import MAX_TARGETS, CodeProof, ReleaseRequest, Subject
 from node.peers.messages import (
+    MAX_BODY_BYTES,
+    MAX_REQUEST_BYTES,
     decode_body,
     decode_decision,
     decode_manifest,
@@ -85,6 +89,22 @@ def test_a_body_is_read_as_it_was_written(request: ReleaseRequest) -> None:
 @given(st.binary(max_size=200), st.none() | st.builds(CodeProof, st.just(b"c" * 16), st.just(b"m" * 32)))
 def test_a_retry_repeats_the_body_byte_for_byte(body: bytes, proof: CodeProof | None) -> None:
     assert decode_request(encode_request(body, proof, 77)) == (77, body, proof)
+
+
+def test_the_longest_request_fits_and_a_longer_body_is_refused() -> None:
+    """Every text at its longest, of characters that take most room; and a body that somebody filled up."""
+    worst = "\x01" * 128
+    who = Subject(PatientKey(worst, worst), Demographics("\x01" * 1024, "\x01" * 8, "\x01" * 16))
+    uids = tuple(StudyInstanceUID(f"2.25.{10**57 + n}") for n in range(MAX_TARGETS))
+    body = encode_body(ReleaseRequest(ID, HOLDER, RECIPIENT, worst, worst, PurposeOfUse.TREAT, who, uids))
+    assert decode_body(body).targets == uids
+    proof = CodeProof(b"c" * 32, b"m" * 32)
+    for data in (body, body.ljust(MAX_BODY_BYTES)):
+        payload = encode_request(data, proof, 2**40)
+        assert decode_request(payload) == (2**40, data, proof)
+        assert len(sign_jws(Identity.generate(), JwsType.REQUEST, payload)) <= MAX_REQUEST_BYTES
+    with pytest.raises(RequestMalformed):
+        decode_request(encode_request(body.ljust(MAX_BODY_BYTES + 1), proof, 77))
 
 
 @pytest.mark.parametrize("verdict", list(Verdict))

@@ -10,10 +10,10 @@ from node.model.ids import PeerId
 from node.model.release import MAX_INSTANCES, RELEASE_SECONDS
 from node.model.request import MAX_AGE_SECONDS, MAX_SKEW_SECONDS, MAX_TARGETS
 from node.model.transfer import TransferState
-from node.peers import handlers_requests, messages
+from node.peers import handlers_requests, limits, messages
 from node.peers.frames import CONTROL, END_FRAME, stop_frame
 from node.sharing.holder import REFUSAL_GRID
-from node.sharing.serve import MAX_STREAMS
+from node.sharing.serve import MAX_STREAMS, REFUSED_SECONDS
 
 TEXT = (Path(__file__).parents[2] / "docs" / "protocol" / "transfer.md").read_text()
 PEER = PeerId(bytes(32)).compact
@@ -37,6 +37,7 @@ def test_the_examples_are_messages(member: str) -> None:
 @pytest.mark.parametrize(
     "number",
     [
+        messages.MAX_BODY_BYTES,
         messages.MAX_REQUEST_BYTES,
         messages.MAX_NOTICE_BYTES,
         messages.MAX_MANIFEST_BYTES,
@@ -47,6 +48,9 @@ def test_the_examples_are_messages(member: str) -> None:
         MAX_STREAMS,
         handlers_requests.MAX_INDEXES,
         RELEASE_SECONDS // 86_400,
+        REFUSED_SECONDS // 86_400,
+        int(limits.REQUESTS_BURST),
+        round(60 * limits.REQUESTS_PER_SECOND),
         round(1000 * REFUSAL_GRID),
     ],
 )

@@ -152,7 +152,13 @@ def _holding(basis: Basis, ingest: Ingest) -> tuple[ObjectServer, Holder, Inbox,
 
 def _requesting(basis: Basis, holder: Holder) -> tuple[TransferEngine, Requests]:
     storage, network = basis.storage, basis.network
-    asking = Asking(identity=basis.identity, trust=network.trust, clients=network.clients, clock=basis.clock)
+    asking = Asking(
+        identity=basis.identity,
+        issuer=basis.issuer,
+        trust=network.trust,
+        clients=network.clients,
+        clock=basis.clock,
+    )
     pull = PullParts(storage.store, storage.pool, network.clients, basis.settings.peer.streams)
     inbound = Inbound(InboundParts(storage.db, basis.identity, asking, pull, basis.clock, basis.metrics))
     engine = TransferEngine(inbound=inbound, trust=network.trust, clock=basis.clock, log=basis.log)

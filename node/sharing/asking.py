@@ -46,8 +46,12 @@ class HeldRelease:
 class Asking:
     """Speaks with holders."""
 
-    def __init__(self, *, identity: Identity, trust: TrustList, clients: PeerClients, clock: Clock) -> None:
+    def __init__(
+        self, *, identity: Identity, issuer: str, trust: TrustList, clients: PeerClients, clock: Clock
+    ) -> None:
+        """``issuer`` is this facility's Issuer of Patient ID: what no other one may file studies under."""
         self._identity = identity
+        self._issuer = issuer
         self._trust = trust
         self._clients = clients
         self._clock = clock
@@ -91,6 +95,7 @@ class Asking:
         if said != (request.request_id, request.holder, self._identity.peer_id):
             raise ManifestRefused("another request")
         check_manifest(manifest, request)
+        check_patients(manifest, request, self._issuer)
         return HeldRelease(manifest, token, hashlib.sha256(token.encode("ascii")).digest())
 
     async def deliver_receipt(self, peer: PeerId, request_id: RequestId, token: str) -> None:
@@ -131,6 +136,19 @@ def check_manifest(manifest: ReleaseManifest, request: ReleaseRequest) -> None:
         raise ManifestRefused("a series in two studies")
     if not all(0 < entry.size <= LARGEST_INSTANCE for _, entry in entries):
         raise ManifestRefused("a size")
+
+
+def check_patients(manifest: ReleaseManifest, request: ReleaseRequest, own_issuer: str) -> None:
+    """Refuse a study that would be filed under a patient of this facility, unless it was asked for that patient."""
+    for study in manifest.studies:
+        is_ours = _comparable(study.patient.issuer) == _comparable(own_issuer)
+        if is_ours and study.patient != request.subject.patient:
+            raise ManifestRefused("a patient of this facility")
+
+
+def _comparable(issuer: str) -> str:
+    """Padding means nothing in an LO (PS3.5 section 6.2), and case nothing to who reads it."""
+    return issuer.strip().casefold()
 
 
 def _text(answer: bytes) -> str:

@@ -17,6 +17,7 @@ from node.crypto.jws import JwsType, sign_jws, verify_jws
 from node.model.ids import Digest, PatientKey, PeerId, RequestId, SOPInstanceUID, StudyInstanceUID, TransferSyntaxUID
 from node.model.instance import Demographics, ManifestEntry
 from node.model.release import DecisionNotice, ReleasedStudy, ReleaseManifest, Verdict
+from node.model.request import Subject
 from node.model.transfer import TransferState
 from node.peers.frames import END_FRAME, head, stop_frame
 from node.peers.handlers_requests import Writer
@@ -130,8 +131,10 @@ async def liar(tmp_path: Path) -> AsyncIterator[tuple[LyingHolder, SharingNode]]
         yield holder, lake
 
 
-async def outcome(holder: LyingHolder, lake: SharingNode) -> RequestView:
-    order = lake.order(lake, STUDY, sharecode.generate().text, peer=holder.identity.peer_id, timeout=3)
+async def outcome(holder: LyingHolder, lake: SharingNode, patient: PatientKey | None = None) -> RequestView:
+    order = lake.order(
+        lake, STUDY, sharecode.generate().text, peer=holder.identity.peer_id, timeout=3, subject=Subject(patient)
+    )
     return await lake.requests.wait(await lake.requests.ask(order, by=ACTOR))
 
 
@@ -181,6 +184,29 @@ async def test_a_manifest_that_cannot_be_right(liar: tuple[LyingHolder, SharingN
     view = await outcome(holder, lake)
     assert (view.state, view.code) == ("FAILED", "manifest_refused")
     await assert_nothing_came(lake, view)
+
+
+@pytest.mark.parametrize("issuer", ["ISSUER-lake", "issuer-LAKE "])
+@pytest.mark.parametrize(
+    "asked_for", [None, PatientKey("ISSUER-lake", "another"), PatientKey("LIAR", STUDY.patient_id)]
+)
+async def test_a_study_is_not_filed_under_a_patient_of_the_recipient(
+    liar: tuple[LyingHolder, SharingNode], issuer: str, asked_for: PatientKey | None
+) -> None:
+    holder, lake = liar
+    assert lake.issuer == "ISSUER-lake"
+    holder.change = _study(patient=PatientKey(issuer, STUDY.patient_id))
+    view = await outcome(holder, lake, asked_for)
+    assert (view.state, view.code) == ("FAILED", "manifest_refused")
+    await assert_nothing_came(lake, view)
+
+
+async def test_a_study_of_the_very_patient_that_was_asked_for_is_taken(liar: tuple[LyingHolder, SharingNode]) -> None:
+    """Two facilities of one house have one issuer."""
+    holder, lake = liar
+    patient = lake.patient(STUDY)
+    holder.change = _study(patient=patient)
+    assert (await outcome(holder, lake, patient)).state == "COMPLETED"
 
 
 async def test_a_manifest_of_somebody_else(liar: tuple[LyingHolder, SharingNode]) -> None:

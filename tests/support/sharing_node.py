@@ -67,7 +67,9 @@ class SharingNode(Peered):
         self.holder = Holder(holder_parts)
         self.inbox = Inbox(holder_parts)
         self.share_codes = ShareCodes(db=db, ingest=self.ingest, server=self.objects, clock=self.clock)
-        self.asking = Asking(identity=identity, trust=self.trust, clients=self.clients, clock=self.clock)
+        self.asking = Asking(
+            identity=identity, issuer=self.issuer, trust=self.trust, clients=self.clients, clock=self.clock
+        )
         pull = PullParts(store, parsers, self.clients, options.get("streams", 3))
         self.inbound = Inbound(InboundParts(db, identity, self.asking, pull, self.clock, self.metrics))
         self.engine = TransferEngine(inbound=self.inbound, trust=self.trust, clock=self.clock, log=log)

@@ -15,7 +15,7 @@ from node.model.trust import TrustState
 from node.peers.handlers_feed import Questions
 from node.sharing.feeds import FeedReader
 from node.store import audit, feeds, trust
-from node.store.engine import Database, Write
+from node.store.engine import Database, Read, Write
 
 QUESTIONS_PER_PATIENT = MAX_TOKENS  # whoever the patient is: fewer would tell what is known of it
 MOST_DAILY_QUESTIONS = 200_000  # a day, whatever a policy says: 66,000 patients, 20 s of this node's work
@@ -57,6 +57,8 @@ class FeedDesk:
         """
         if len(questions.elements) % QUESTIONS_PER_PATIENT or questions.purpose not in _PURPOSES:
             raise QuestionsRefused
+        async with self._db.read() as rx:  # who asks under no epoch of ours does not get to take the writer
+            await _asked_feed(rx, peer, questions)
         async with self._db.write() as tx:
             seed, refusal = await self._admit(tx, peer, questions)
         if refusal is not None:
@@ -65,11 +67,7 @@ class FeedDesk:
 
     async def _admit(self, tx: Write, peer: PeerId, questions: Questions) -> tuple[bytes, QuestionsExhausted | None]:
         """The seed to answer with; the refusal for want of quota is returned, so that it goes on record too."""
-        row, feed = await trust.peer(tx, peer), await feeds.own_feed(tx, peer)
-        if row is None or row.state is not TrustState.TRUSTED:
-            raise PeerNotTrusted
-        if feed is None or (feed.incarnation, feed.epoch) != (questions.incarnation, questions.epoch):
-            raise EpochOver
+        row, feed = await _asked_feed(tx, peer, questions)
         now, count = self._clock.now(), len(questions.elements)
         day, limit = now // DAY_SECONDS, min(row.policy.daily_questions, MOST_DAILY_QUESTIONS)
         refusal = None
@@ -90,3 +88,13 @@ class FeedDesk:
         )
         await audit.append(tx, event)
         return feed.seed, refusal
+
+
+async def _asked_feed(rx: Read, peer: PeerId, questions: Questions) -> tuple[trust.PeerRow, feeds.OwnFeed]:
+    """A trusted peer, and the feed for it in the epoch that it asks under; raises PeerNotTrusted, EpochOver."""
+    row, feed = await trust.peer(rx, peer), await feeds.own_feed(rx, peer)
+    if row is None or row.state is not TrustState.TRUSTED:
+        raise PeerNotTrusted
+    if feed is None or (feed.incarnation, feed.epoch) != (questions.incarnation, questions.epoch):
+        raise EpochOver
+    return row, feed

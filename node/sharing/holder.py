@@ -133,13 +133,14 @@ class Holder:
         receipt = read_receipt(token, public_key_of_certificate(parts.trust.certificate_of(peer)))
         if (receipt.request_id, receipt.holder, receipt.recipient) != (request_id, parts.identity.peer_id, peer):
             raise ReceiptRefused
+        await self._require_own(peer, request_id)
         async with parts.db.write() as tx:
-            await _own_row(tx, peer, request_id)
             if await take_receipt(tx, receipt, token, now=parts.clock.now()):
                 tx.after_commit(lambda: self._ended(request_id, TransferState.COMPLETED))
 
     async def cancelled(self, peer: PeerId, request_id: RequestId) -> None:
-        """The recipient gave the transfer up; an ended one stays as it is."""
+        """The recipient gave the transfer up; an ended one stays as it is. Raises NoSuchRequest."""
+        await self._require_own(peer, request_id)
         async with self._parts.db.write() as tx:
             row = await _own_row(tx, peer, request_id)
             await self._cancel(tx, row, by=f"peer:{peer.compact}")
@@ -163,6 +164,11 @@ class Holder:
             event = AuditEvent(AuditType.TRANSFER_STATE, now, by, peer=row.peer, request=row.request_id, detail=detail)
             await audit.append(tx, event)
             tx.after_commit(lambda: self._ended(row.request_id, TransferState.CANCELLED))
+
+    async def _require_own(self, peer: PeerId, request_id: RequestId) -> None:
+        """Refuse a made-up id before the writer is taken, which there is one of; what is released stays on file."""
+        async with self._parts.db.read() as rx:
+            await _own_row(rx, peer, request_id)
 
     def _ended(self, request_id: RequestId, state: TransferState) -> None:
         self._parts.metrics.transfers.labels("out", state.value).inc()

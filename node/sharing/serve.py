@@ -35,7 +35,7 @@ from node.peers.messages import MAX_MANIFEST_BYTES, decode_manifest
 from node.sharing.stream import LiveRelease, OutStream, Pace
 from node.sharing.trust import TrustList
 from node.store import audit, consents, requests, transfers
-from node.store.engine import Database, Write
+from node.store.engine import Database, Read, Write
 from node.store.objects import ObjectStore
 
 MAX_STREAMS = 8  # of one release at once
@@ -159,17 +159,13 @@ class ObjectServer:
     async def _load(self, live: LiveRelease) -> ReleaseManifest:
         """The release as it is kept, if it is still good; the transfer is TRANSFERRING from then on."""
         parts = self._parts
+        async with parts.db.read() as rx:  # what is refused does not get to take the writer
+            await _good(rx, live)
+            stored = await transfers.release_of(rx, live.request_id)
+        if stored is None:
+            raise NoSuchRequest
         async with parts.db.write() as tx:
-            row = await requests.get_received(tx, live.request_id)
-            transfer = await transfers.get(tx, live.request_id)
-            stored = await transfers.release_of(tx, live.request_id)
-            if row is None or row.peer != live.peer or transfer is None or stored is None:
-                raise NoSuchRequest
-            consent = None if row.consent_id is None else await consents.get(tx, row.consent_id)
-            if consent is None or consent.revoked_at is not None:
-                raise ConsentRevoked
-            if transfer.state in ENDED:
-                raise why_ended(transfer)
+            transfer = await _good(tx, live)
             await self._move(tx, transfer, TransferEvent.START)
         live.done_before = (transfer.instances_done, transfer.bytes_done)
         return await asyncio.to_thread(self._own_manifest, stored.manifest)
@@ -234,3 +230,17 @@ class ObjectServer:
             ),
         )
         self._parts.log.info("transfer", transfer=str(transfer.request_id), state=state.value, peer=transfer.peer.log)
+
+
+async def _good(rx: Read, live: LiveRelease) -> Transfer:
+    """The transfer of a release that may be streamed; raises why it may not."""
+    row = await requests.get_received(rx, live.request_id)
+    transfer = await transfers.get(rx, live.request_id)
+    if row is None or row.peer != live.peer or transfer is None:
+        raise NoSuchRequest
+    consent = None if row.consent_id is None else await consents.get(rx, row.consent_id)
+    if consent is None or consent.revoked_at is not None:
+        raise ConsentRevoked
+    if transfer.state in ENDED:
+        raise why_ended(transfer)
+    return transfer

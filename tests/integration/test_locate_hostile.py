@@ -387,6 +387,8 @@ async def test_hostile_questions_are_refused(tmp_path: Path) -> None:
         assert await code(epoch=epoch + 1) == "epoch_over"
         assert await code(epoch=2**63) == "malformed_message"
         assert await code(incarnation=incarnation - 1) == "epoch_over"
+        async with holder.db.write(), asyncio.timeout(20):
+            assert await code(epoch=epoch + 1) == "epoch_over", "without waiting for the writer"
         assert await code(more=1) == "malformed_message"
         assert await code() == "ok"
         for query in ("", "?from=1", "?incarnation=1&from=-1", "?incarnation=1&from=9223372036854775808"):

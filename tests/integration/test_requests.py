@@ -393,6 +393,27 @@ async def test_an_id_names_one_request_of_one_peer(north: SharingNode, asker: As
         pass
 
 
+async def test_an_unknown_id_is_refused_without_waiting_for_the_writer(north: SharingNode, asker: Asker) -> None:
+    me, unknown = asker.me.peer_id, RequestId.new()
+    receipt = Receipt(unknown, north.peer_id, me, asker.now(), bytes(32), 1, 1)
+    token = sign_jws(asker.me, JwsType.RECEIPT, encode_receipt(receipt))
+
+    async def stream() -> None:
+        async with north.objects.open(me, unknown, [0]):
+            pass
+
+    async with north.db.write(), asyncio.timeout(20):
+        for attempt in (
+            stream(),
+            north.holder.decision(me, unknown),
+            north.holder.manifest(me, unknown),
+            north.holder.take_receipt(me, unknown, token),
+            north.holder.cancelled(me, unknown),
+        ):
+            with pytest.raises(NoSuchRequest):
+                await attempt
+
+
 @pytest.mark.parametrize("indexes", [[2], [0, 0], [0, 10**6]])
 async def test_only_instances_of_the_manifest_are_streamed(
     north: SharingNode, asker: Asker, indexes: list[int]

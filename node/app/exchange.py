@@ -147,7 +147,10 @@ def _holding(basis: Basis, ingest: Ingest) -> tuple[ObjectServer, Holder, Inbox,
     trust.subscribe(objects)
     basis.network.server.add_routes(handlers_requests.routes(holder, objects))
     codes = ShareCodes(db=db, ingest=ingest, server=objects, clock=basis.clock)
-    return objects, holder, Inbox(parts), codes
+    inbox = Inbox(parts)
+    for ending in (holder.peer_revoked, inbox.peer_revoked):
+        trust.on_revoked(ending)
+    return objects, holder, inbox, codes
 
 
 def _requesting(basis: Basis, holder: Holder) -> tuple[TransferEngine, Requests]:

@@ -24,6 +24,7 @@ from node.errors.sharing import (
     TransferCancelled,
     WrongHolder,
 )
+from node.errors.trust import PeerNotTrusted
 from node.log import Logger
 from node.metrics import Metrics
 from node.model.audit import AuditEvent, AuditType, Outcome
@@ -32,7 +33,7 @@ from node.model.decide import Decision, Permit, Refuse, Review
 from node.model.ids import PeerId, RequestId
 from node.model.release import DecisionNotice, Verdict
 from node.model.request import RequestEvent, RequestState, SignedRequest, is_fresh
-from node.model.transfer import TransferEvent, TransferState
+from node.model.transfer import Direction, Transfer, TransferEvent, TransferState
 from node.peers import limits
 from node.peers.buckets import TokenBuckets
 from node.peers.messages import MAX_REQUEST_BYTES, decode_body, decode_request, encode_decision
@@ -152,6 +153,15 @@ class Holder:
             if row is None:
                 raise NoSuchRequest
             await self._cancel(tx, row, by=by)
+
+    async def peer_revoked(self, tx: Write, peer: PeerId, by: str) -> None:
+        """End the releases to a peer that is being revoked, lest they go on should it be trusted again."""
+        now = self._parts.clock.now()
+        for transfer in await transfers.unfinished(tx, Direction.OUT):
+            if transfer.peer == peer:
+                await transfers.move(tx, transfer.request_id, TransferEvent.FAIL, at=now, code=PeerNotTrusted.code)
+                await audit.append(tx, _revoked_event(transfer, by, now))
+                tx.after_commit(self._parts.metrics.transfers.labels("out", TransferState.FAILED.value).inc)
 
     async def _cancel(self, tx: Write, row: ReceivedRequest, *, by: str) -> None:
         now = self._parts.clock.now()
@@ -290,6 +300,18 @@ def _row(signed: SignedRequest, proven: Proven, decision: Decision, now: int) ->
         received_at=now,
         decided_at=now,
         decided_by="node",
+    )
+
+
+def _revoked_event(transfer: Transfer, by: str, now: int) -> AuditEvent:
+    return AuditEvent(
+        AuditType.TRANSFER_STATE,
+        now,
+        by,
+        peer=transfer.peer,
+        request=transfer.request_id,
+        code=PeerNotTrusted.code,
+        detail={"state": TransferState.FAILED.value, "direction": Direction.OUT.value},
     )
 
 

@@ -79,6 +79,11 @@ class Inbox:
             row = await _pending(tx, request_id)
             await self._refuse(tx, row, RefusalCode.OPERATOR, by, reason[:MAX_REASON])
 
+    async def peer_revoked(self, tx: Write, peer: PeerId, by: str) -> None:
+        """Refuse what waits of a peer that is being revoked, lest it be released should it be trusted again."""
+        for row in await requests.in_review_of(tx, peer):
+            await self._refuse(tx, row, RefusalCode.OPERATOR, by, "the peer was revoked")
+
     async def _judge(self, rx: Read, row: ReceivedRequest) -> Decision:
         consent = None if row.consent_id is None else await consents.get(rx, row.consent_id)
         policy = self._parts.trust.policy_of(row.peer)

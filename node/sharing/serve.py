@@ -50,7 +50,12 @@ _STOPPED: dict[str, type[LeveretError]] = {
 
 
 def why_ended(transfer: Transfer) -> LeveretError:
-    """What a recipient hears that asks for more of a transfer which has ended."""
+    """What a recipient hears that asks for more of a transfer which has ended.
+
+    One that ended when the recipient was revoked stays ended: trusted again, it must not take that for a suspension.
+    """
+    if transfer.code == PeerNotTrusted.code:
+        return ReleaseExpired()
     return _STOPPED.get(transfer.code, ReleaseExpired)()
 
 

@@ -6,7 +6,7 @@ connections off, the clients close their sessions, announcements begin or end.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
 import msgspec
@@ -38,6 +38,8 @@ _FLUSH_SECONDS = 60.0  # how often `last_seen` is written
 _CLOCK_SLACK = 24 * 3600  # how far two clocks may be apart before a card counts as expired
 _SHORTEST_PREFIX = 4  # characters of a PeerId that may stand for the whole
 
+Ending = Callable[[Write, PeerId, str], Awaitable[None]]  # ends what a peer was promised; the last is who revoked it
+
 _AUDIT = {
     TrustEvent.IMPORT: AuditType.PEER_JOINED,
     TrustEvent.REDEEM: AuditType.PEER_JOINED,
@@ -61,6 +63,7 @@ class TrustList:
         self._peers: dict[PeerId, Peer] = {}
         self._listeners: list[TrustListener] = []
         self._seen_by: list[Callable[[PeerId], None]] = []
+        self._endings: list[Ending] = []
         self._hints: Callable[[PeerId], Sequence[Address]] = lambda _peer: ()
         self._unwritten: dict[PeerId, int] = {}
         self._own: store.OwnCardRow | None = None
@@ -184,6 +187,10 @@ class TrustList:
         """Call ``callback`` whenever a peer proves its identity."""
         self._seen_by.append(callback)
 
+    def on_revoked(self, ending: Ending) -> None:
+        """Run ``ending`` in the transaction that revokes a peer: what it was promised ends with the trust."""
+        self._endings.append(ending)
+
     def use_hints(self, hints: Callable[[PeerId], Sequence[Address]]) -> None:
         """Ask ``hints`` (discovery) for further addresses of a peer."""
         self._hints = hints
@@ -201,7 +208,7 @@ class TrustList:
         return await self._change(peer, TrustEvent.RESUME, actor)
 
     async def revoke(self, peer: PeerId, *, actor: str = NODE_ACTOR) -> Peer:
-        """Shut a peer out for good; its live connections end at once."""
+        """Shut a peer out for good; its live connections, open releases and requests in review end at once."""
         return await self._change(peer, TrustEvent.REVOKE, actor)
 
     async def set_policy(self, peer: PeerId, settings: Mapping[str, str], *, actor: str = NODE_ACTOR) -> Peer:
@@ -279,6 +286,8 @@ class TrustList:
                 await store.set_state(tx, peer, state, since)
                 await append(tx, self._event(_AUDIT[event], peer, actor, {"state": state.value}))
                 tx.after_commit(lambda: self._changed(replace(self._peers[peer], state=state, since=since)))
+                for ending in self._endings if state is TrustState.REVOKED else ():
+                    await ending(tx, peer, actor)
         return self.get(peer)
 
     async def _row(self, tx: Write, peer: PeerId) -> store.PeerRow:

@@ -79,6 +79,12 @@ async def in_review(rx: Read, limit: int = 1000) -> list[ReceivedRequest]:
     return [_received(row) for row in await rx.fetch_all(sql, (limit,))]
 
 
+async def in_review_of(rx: Read, peer: PeerId) -> list[ReceivedRequest]:
+    """All of one peer's requests that wait for a person."""
+    sql = f"SELECT {_RECEIVED} FROM request_received WHERE state = 'REVIEW' AND peer = ?"  # noqa: S608 - fixed texts
+    return [_received(row) for row in await rx.fetch_all(sql, (peer.digest,))]
+
+
 async def move_received(
     tx: Write,
     row: ReceivedRequest,

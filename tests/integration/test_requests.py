@@ -559,6 +559,48 @@ async def test_nothing_is_released_to_a_peer_that_was_shut_out_meanwhile(
     assert await north.inbox.release(request.request_id, by=ACTOR) == (UID,)
 
 
+async def test_what_a_revoked_peer_was_promised_is_over_though_it_be_trusted_again(
+    north: SharingNode, lake: SharingNode, asker: Asker
+) -> None:
+    code = await north.code_for(STUDY, uses=9)
+    released, waiting = asker.request(), asker.request(subject=SOMEBODY_ELSE)
+    await asker.send(asker.token(released, code))
+    assert (await asker.send(asker.token(waiting, code))).verdict is Verdict.REVIEW
+    await north.trust.revoke(lake.peer_id, actor=ACTOR)
+    transfer = await north.requests.transfer(released.request_id)
+    assert (transfer.state, transfer.code) == (TransferState.FAILED, "peer_not_trusted")
+    assert await north.inbox.page() == []
+    ended = (await north.events(AuditType.TRANSFER_STATE))[-1]
+    assert (ended.actor, ended.request, ended.code) == (ACTOR, released.request_id, "peer_not_trusted")
+    refused = (await north.events(AuditType.REQUEST_DECIDED))[-1]
+    assert (refused.actor, refused.request, refused.code) == (ACTOR, waiting.request_id, "refused_by_operator")
+
+    await befriend(north, lake)
+    with pytest.raises(ReleaseExpired):
+        await north.holder.manifest(lake.peer_id, released.request_id)
+    with pytest.raises(ReleaseExpired):
+        async with north.objects.open(lake.peer_id, released.request_id, [0]):
+            pass
+    assert (await asker.send(asker.token(waiting, code))).code == "refused_by_operator"
+    with pytest.raises(RequestNotPending):
+        await north.inbox.release(waiting.request_id, by=ACTOR)
+    assert await asker.ask(code) == "permit", "it may ask anew"
+
+
+async def test_nobody_else_loses_anything_when_a_peer_is_revoked(
+    north: SharingNode, asker: Asker, tmp_path: Path
+) -> None:
+    request, code = asker.request(), await north.code_for(STUDY, uses=9)
+    await asker.send(asker.token(request, code))
+    waiting = asker.request(subject=SOMEBODY_ELSE)
+    await asker.send(asker.token(waiting, code))
+    async with sharing_node("third", tmp_path, engine=False) as third:
+        await befriend(north, third)
+        await north.trust.revoke(third.peer_id)
+    assert (await north.requests.transfer(request.request_id)).state is TransferState.AUTHORIZED
+    assert [entry.request_id for entry in await north.inbox.page()] == [waiting.request_id]
+
+
 async def test_a_requester_that_gave_up_is_not_in_the_inbox(north: SharingNode, asker: Asker) -> None:
     request = asker.request(subject=SOMEBODY_ELSE)
     await asker.send(asker.token(request, await north.code_for(STUDY)))

@@ -289,6 +289,10 @@ async def test_a_revoked_peer_gets_nothing_more_within_a_second(two: Two) -> Non
 
     await until(suspended)
     assert await lake.store.studies() == []
+    await befriend(north, lake)
+    view = await lake.requests.wait(request_id)
+    assert (view.state, view.code) == ("FAILED", "release_expired"), "trusted again, it does not go on"
+    assert await lake.store.studies() == []
 
 
 async def test_a_suspended_peer_goes_on_when_it_is_resumed(two: Two) -> None:

@@ -81,6 +81,8 @@ class SharingNode(Peered):
         )
         for listener in (self.objects, self.engine):
             self.trust.subscribe(listener)
+        for ending in (self.holder.peer_revoked, self.inbox.peer_revoked):
+            self.trust.on_revoked(ending)
         self.trust.on_seen(self.engine.peer_seen)
 
     def patient(self, study: CtStudy) -> PatientKey:

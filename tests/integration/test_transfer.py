@@ -354,7 +354,7 @@ async def test_a_full_disk_does_not_end_the_object_server(two: Two, monkeypatch:
 async def test_an_index_that_cannot_be_read_for_a_moment_fails_no_transfer(two: Two) -> None:
     north, lake = two
     held = await north.hold(STUDY)
-    lake.inbound.next_step = _now_and_then_busy(lake)  # type: ignore[method-assign]
+    lake.inbound.next_step = _now_and_then_busy(lake)  # type: ignore[method-assign, assignment]
     view = await lake.requests.wait(await ask(north, lake))
     assert (view.state, view.code) == ("COMPLETED", "")
     assert await lake.bytes_of(held) == held
@@ -373,7 +373,7 @@ def _now_and_then_busy(lake: SharingNode) -> Callable[[RequestId], Awaitable[Ste
 
 async def _released(north: SharingNode, lake: SharingNode) -> RequestId:
     """A release that nobody pulls."""
-    lake.engine.begin = lambda _request_id: None  # type: ignore[method-assign]
+    lake.engine.begin = lambda _request_id: None  # type: ignore[method-assign, assignment]
     request_id = await ask(north, lake)
     await lake.inbound.ask(request_id, seconds=5)
     return request_id

@@ -300,7 +300,7 @@ async def test_nothing_is_added_to_a_study_of_ones_own(liar: tuple[LyingHolder, 
     holder, lake = liar
     held = await lake.hold(CtStudy(instances=1, rows=16))
     holder.change = _study(patient=PatientKey(lake.issuer, STUDY.patient_id))
-    view = await outcome(holder, lake)
+    view = await outcome(holder, lake, lake.patient(STUDY))
     assert (view.state, view.code) == ("FAILED", "manifest_refused")
     (study,) = await lake.store.studies(StudyQuery())
     assert (study.origin, study.instances) == (None, 1)
@@ -318,7 +318,7 @@ async def test_ones_own_images_that_come_meanwhile_stay_apart(liar: tuple[LyingH
         await lake.hold(CtStudy(instances=1, rows=16))
 
     lake.inbound._pull_some = pull_some  # type: ignore[method-assign]
-    view = await outcome(holder, lake)
+    view = await outcome(holder, lake, lake.patient(STUDY))
     assert (view.state, view.code) == ("FAILED", "manifest_refused")
     (study,) = await lake.store.studies(StudyQuery())
     assert (study.origin, study.instances) == (None, 1)

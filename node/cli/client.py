@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+import time
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,9 @@ from node.errors.setup import NotInitialised, NotRunning
 
 PREFIX = "/api/v1"
 _CONNECT_SECONDS = 5.0
+_IDLE_SECONDS = (
+    5.0  # the daemon closes idle connections after a while: a line that rested is not trusted, but dialled anew
+)
 _ANSWER_SECONDS = 600.0  # a large import's last answer waits for the index; nothing else comes near
 
 
@@ -61,6 +65,7 @@ class Daemon:
     def __init__(self, directory: Path, user: str | None = None) -> None:
         self._connection = _SocketConnection(directory)
         self._headers = {AS_HEADER: user} if user else {}
+        self._used = time.monotonic()
 
     def get(self, path: str, **query: str | int | None) -> Any:
         """GET a document; parameters that are None are left out."""
@@ -98,12 +103,16 @@ class Daemon:
 
     def _answer(self, method: str, path: str, body: bytes | None, kind: str) -> http.client.HTTPResponse:
         headers = {**self._headers, **({"Content-Type": kind} if body is not None else {})}
+        if time.monotonic() - self._used > _IDLE_SECONDS:
+            self._connection.close()  # the next request opens it again
         try:
             self._connection.request(method, PREFIX + path, body, headers)
             answer = self._connection.getresponse()
         except (http.client.HTTPException, OSError) as exc:
             self._connection.close()
             raise NotRunning from exc
+        finally:
+            self._used = time.monotonic()
         if answer.status >= http.client.BAD_REQUEST:
             raise _refusal(answer)
         return answer

@@ -47,7 +47,7 @@ def test_a_series() -> None:
     dataset = read(series_result(SERIES, BASE))
     assert (dataset.SeriesNumber, dataset.Modality, dataset.NumberOfSeriesRelatedInstances) == (2, "CT", 20)
     assert series_result(replace(SERIES, number="2A"), BASE)["00200011"] == {"vr": "IS"}
-    assert series_result(replace(SERIES, modality=""), BASE)["00080060"] == {"vr": "CS"}
+    assert series_result(replace(SERIES, modality=""), BASE)["00080060"] == {"vr": "CS", "Value": ["OT"]}
 
 
 def test_an_instance() -> None:

@@ -62,6 +62,70 @@ class PurposeNotCovered(LeveretError):
     status = 403
 
 
+class NoConsent(LeveretError):
+    """No consent on file covers what was asked."""
+
+    code = "no_consent"
+    advice = "Ask the patient for a share code, or record the patient's directive (`leveret consent add`)."
+    status = 403
+
+
+class ConsentExpired(LeveretError):
+    """The consent is no longer, or not yet, valid."""
+
+    code = "consent_expired"
+    advice = "Ask the patient for a new one."
+    status = 403
+
+
+class ConsentDenied(LeveretError):
+    """The patient forbade that these images are given to this facility for this purpose."""
+
+    code = "consent_denied"
+    advice = "Speak with the patient; only the patient can lift it, at the facility that holds the images."
+    status = 403
+
+
+class ConsentOtherStudy(LeveretError):
+    """The consent does not cover the studies that were asked for."""
+
+    code = "consent_other_study"
+    advice = "Ask for the studies that the patient allowed, or ask the patient for a wider consent."
+    status = 403
+
+
+class ConsentKindNotAccepted(LeveretError):
+    """This kind of consent is not accepted from this facility."""
+
+    code = "consent_kind_not_accepted"
+    advice = "Use a share code; which kinds count is `leveret peers policy` at the facility that holds the images."
+    status = 403
+
+
+class PatientOptedOut(LeveretError):
+    """The patient wants nothing shared without being asked."""
+
+    code = "patient_opted_out"
+    advice = "Ask the patient for a share code."
+    status = 403
+
+
+class EmergencyLimit(LeveretError):
+    """Break-glass access is off, used up for today, or asks for too much at once."""
+
+    code = "emergency_limit"
+    advice = "Ask for five studies at most, or call the other facility; `[consent] emergency_daily` there is the cap."
+    status = 403
+
+
+class ReleaseQuotaReached(LeveretError):
+    """This facility had as many releases today as its policy allows."""
+
+    code = "release_quota_reached"
+    advice = "Try tomorrow, or call the other facility's operator."
+    status = 429
+
+
 class NoSuchShareCode(LeveretError):
     """There is no share code with this id."""
 

@@ -1,4 +1,6 @@
-"""Consent as the holder keeps it: what a patient allowed, for whom, until when. Pure.
+"""Consent by share code, and the words that all kinds of consent share. Pure.
+
+The other kinds stand in ``directive`` and ``evidence``; ``decide`` weighs them all.
 
 A share code is the patient's consent in a form that can be handed on: whoever proves knowledge of it may have the
 studies it was made for. What the code *is* (text, lookup id, MAC key) is ``crypto.sharecode``'s business; here is what
@@ -35,10 +37,29 @@ class PurposeOfUse(StrEnum):
 SHARE_CODE_PURPOSES = frozenset({PurposeOfUse.TREAT, PurposeOfUse.ETREAT, PurposeOfUse.PATRQT})
 
 
+class ConsentKind(StrEnum):
+    """How a patient's consent comes to the holder."""
+
+    SHARE_CODE = "share_code"
+    PATIENT_KEY = "patient_key"
+    DIRECTIVE = "directive"
+    ATTESTED = "attested"
+    EMERGENCY = "emergency"
+
+
 class RefusalCode(StrEnum):
     """Why a request is refused; each is the code of an error in ``errors.sharing``."""
 
-    NOT_RELEASED = "not_released"
+    NOT_RELEASED = "not_released"  # all that somebody hears who proved nothing
+    NO_CONSENT = "no_consent"
+    CONSENT_EXPIRED = "consent_expired"
+    CONSENT_REVOKED = "consent_revoked"
+    CONSENT_DENIED = "consent_denied"
+    CONSENT_OTHER_STUDY = "consent_other_study"
+    KIND = "consent_kind_not_accepted"
+    OPTED_OUT = "patient_opted_out"
+    EMERGENCY_LIMIT = "emergency_limit"
+    QUOTA = "release_quota_reached"
     EXPIRED = "share_code_expired"
     REVOKED = "share_code_revoked"
     LOCKED = "share_code_locked"
@@ -49,7 +70,7 @@ class RefusalCode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Consent:
+class CodeConsent:
     """A share code's consent, as it stands now."""
 
     consent_id: ConsentId
@@ -63,6 +84,9 @@ class Consent:
     locked_at: int | None = None
     revoked_at: int | None = None
     created_by: str = ""
+
+    kind = ConsentKind.SHARE_CODE
+    is_proof = True
 
     def refusal(self, now: int) -> RefusalCode | None:
         """Why it allows nothing new at ``now``; ``None`` if it does."""
@@ -87,7 +111,7 @@ class CodeState(StrEnum):
     USED = "USED"
 
 
-def code_state(consent: Consent, now: int) -> CodeState:
+def code_state(consent: CodeConsent, now: int) -> CodeState:
     """How a list shows it."""
     refusal = consent.refusal(now)
     return CodeState.OPEN if refusal is None else CodeState[refusal.name]

@@ -105,6 +105,12 @@ def normalise_name(component: str, *, given: bool = False) -> str:
     return re.sub(r"[^A-Z]", "", "".join(words))
 
 
+def is_placeholder_name(name: str) -> bool:
+    """Whether a PN names nobody: a component is missing, an initial or a word that stands for "unknown"."""
+    family, given = _names(name)
+    return not (family and given)
+
+
 def normalise_birth_date(text: str) -> str:
     """YYYY-MM-DD, or empty for what is no date, not from 1900 to 2099, or a known placeholder."""
     parts = _DATE.fullmatch(text.strip())

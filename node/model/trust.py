@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Self
 
 from node.errors.trust import IllegalTrustChange, InvalidAddress, InvalidPolicy
+from node.model.consent import ConsentKind, PurposeOfUse
 from node.model.ids import PeerId
 
 
@@ -137,12 +138,39 @@ DEFAULT_DAILY_QUESTIONS = 2000  # evaluations of linkage tokens a peer may ask f
 class PeerPolicy:
     """What the operator allows one peer; ``leveret peers policy PEER key=value``."""
 
+    accept_share_code: bool = True
+    accept_patient_key: bool = True
+    accept_directive: bool = True
     accept_attested: bool = False  # consent attested by the requesting facility is enough
     accept_emergency: bool = False  # break-glass requests are answered
     auto_release: bool = True  # a request with valid consent is released without an operator
     label_detail: bool = False  # announcements to it carry date, description and UID
     max_rate: int = 0  # bytes a second sent to it; 0: no limit
     daily_questions: int = DEFAULT_DAILY_QUESTIONS
+    daily_releases: int = 0  # requests of it released in a day; 0: no limit
+    purposes: str = ""  # purpose-of-use codes it may have images for, comma-separated; empty: all
+    hours: str = ""  # HH:MM-HH:MM, the facility's time, when releases go out unseen; empty: always
+
+    def accepts(self, kind: ConsentKind) -> bool:
+        """Whether consent of this kind counts for this peer."""
+        return {
+            ConsentKind.SHARE_CODE: self.accept_share_code,
+            ConsentKind.PATIENT_KEY: self.accept_patient_key,
+            ConsentKind.DIRECTIVE: self.accept_directive,
+            ConsentKind.ATTESTED: self.accept_attested,
+            ConsentKind.EMERGENCY: self.accept_emergency,
+        }[kind]
+
+    def allows_purpose(self, purpose: PurposeOfUse) -> bool:
+        """Whether it may have images for this purpose at all."""
+        return not self.purposes or purpose.value in self.purposes.split(",")
+
+    def is_within_hours(self, minute: int) -> bool:
+        """Whether ``minute`` of the facility's day lies within its hours; they may run past midnight."""
+        if not self.hours:
+            return True
+        start, end = (int(text[:2]) * 60 + int(text[3:]) for text in self.hours.split("-"))
+        return start <= minute < end if start <= end else minute >= start or minute < end
 
     def changed(self, settings: Mapping[str, str]) -> "PeerPolicy":
         """This policy with ``settings`` (as typed) applied.
@@ -151,17 +179,39 @@ class PeerPolicy:
             InvalidPolicy: an unknown key or a value it cannot have.
         """
         known = {f.name for f in fields(self)}
-        values: dict[str, bool | int] = {}
+        values: dict[str, bool | int | str] = {}
         for key, text in settings.items():
             if key not in known:
                 raise InvalidPolicy(_unknown(key, known))
-            values[key] = _flag(text) if isinstance(getattr(self, key), bool) else _amount(key, text)
+            values[key] = _value(key, getattr(self, key), text)
         return replace(self, **values)  # type: ignore[arg-type]  # the field names and types were checked above
 
 
 def _unknown(key: str, known: Collection[str]) -> str:
     near = difflib.get_close_matches(key, known, n=1)
     return f"{key[:40]!r} is no key" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def _value(key: str, present: object, text: str) -> bool | int | str:
+    if isinstance(present, bool):
+        return _flag(text)
+    if key == "hours":
+        return _hours(text)
+    return _purposes(text) if key == "purposes" else _amount(key, text)
+
+
+def _hours(text: str) -> str:
+    bare = text.strip()
+    if bare and not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]", bare):
+        raise InvalidPolicy("hours are such as 07:00-19:00, or empty for always")
+    return bare
+
+
+def _purposes(text: str) -> str:
+    wanted = [word.strip().upper() for word in text.split(",") if word.strip()]
+    if not set(wanted) <= set(PurposeOfUse):
+        raise InvalidPolicy("purposes are of " + ", ".join(PurposeOfUse))
+    return ",".join(dict.fromkeys(wanted))
 
 
 def _flag(text: str) -> bool:

@@ -13,18 +13,20 @@ from node.crypto.identity import Identity
 from node.crypto.jws import JwsType, sign_jws
 from node.errors.storage import UnknownStudy
 from node.model.audit import AuditEvent, AuditType
-from node.model.consent import Consent, ConsentId
+from node.model.consent import CodeConsent, ConsentId
 from node.model.decide import Decision, FoundStudy, Match, Permit, decide
+from node.model.directive import StudyTraits
 from node.model.ids import StudyInstanceUID, StudyRef
 from node.model.instance import Demographics, StudySummary
-from node.model.match import conflicts
+from node.model.match import identify
 from node.model.release import RELEASE_SECONDS, ReleasedStudy, ReleaseManifest
-from node.model.request import ReleaseRequest, SignedRequest
+from node.model.request import ReleaseRequest, SignedRequest, StudyTarget
 from node.model.transfer import Direction, TransferState
 from node.model.trust import PeerPolicy
 from node.peers.messages import encode_manifest
 from node.store import audit, consents, feeds, revisions, transfers
 from node.store.engine import Read, Write
+from node.store.namesakes import count_namesakes
 from node.store.study_queries import StudyQuery, find_studies
 
 _NO_KEY = bytes(32)  # a proof that names no code is checked all the same, so that it costs the same
@@ -34,7 +36,7 @@ _NO_KEY = bytes(32)  # a proof that names no code is checked all the same, so th
 class Proven:
     """What a request's proof came to: the consent it proves, or the one that it named and failed at."""
 
-    consent: Consent | None = None
+    consent: CodeConsent | None = None
     failed_at: ConsentId | None = None
 
 
@@ -51,23 +53,34 @@ async def check_proof(rx: Read, signed: SignedRequest) -> Proven:
     return Proven(consent=found[0]) if proved else Proven(failed_at=found[0].consent_id)
 
 
-async def judge(rx: Read, request: ReleaseRequest, consent: Consent | None, policy: PeerPolicy, now: int) -> Decision:
+async def judge(
+    rx: Read, request: ReleaseRequest, consent: CodeConsent | None, policy: PeerPolicy, now: int
+) -> Decision:
     """Gather the facts as they stand and decide."""
-    match = Match() if consent is None else await _match(rx, request, consent)
+    match = Match() if consent is None else await _match(rx, request)
     return decide(request, policy, () if consent is None else (consent,), match, now)
 
 
-async def _match(rx: Read, request: ReleaseRequest, consent: Consent) -> Match:
+async def _match(rx: Read, request: ReleaseRequest) -> Match:
     found: list[FoundStudy] = []
-    summaries: list[StudySummary] = []
     for target in request.targets:
         uid = await feeds.resolve_ref(rx, request.requester, target) if isinstance(target, StudyRef) else target
-        for study in await find_studies(rx, StudyQuery(study_uids=(uid,))) if uid is not None else ():
-            found.append(FoundStudy(target, study.study_instance_uid, study.patient, study.origin is None))
-            summaries.append(study)
-    about = [study for study in summaries if study.patient == consent.patient]
-    clashes = [conflicts(request.subject, consent.patient, study.demographics) for study in about]
-    return Match(tuple(found), frozenset().union(*clashes))
+        studies = () if uid is None else await find_studies(rx, StudyQuery(study_uids=(uid,)))
+        found += [await _found(rx, request, target, study) for study in studies]
+    return Match(tuple(found))
+
+
+async def _found(rx: Read, request: ReleaseRequest, target: StudyTarget, study: StudySummary) -> FoundStudy:
+    alike = await count_namesakes(rx, study.demographics)
+    return FoundStudy(
+        target,
+        study.study_instance_uid,
+        study.patient,
+        is_own=study.origin is None,
+        traits=StudyTraits(frozenset(study.modalities), frozenset(study.body_parts), study.date),
+        identification=identify(request.subject, study.patient, study.demographics, namesakes=alike),
+        opted_out=await feeds.is_opted_out(rx, study.patient),
+    )
 
 
 async def release(
@@ -111,7 +124,7 @@ async def demographics_of(rx: Read, study: StudyInstanceUID) -> Demographics:
 
 
 def _released_event(
-    manifest: ReleaseManifest, study: ReleasedStudy, consent: Consent, request: ReleaseRequest, by: str
+    manifest: ReleaseManifest, study: ReleasedStudy, consent: CodeConsent, request: ReleaseRequest, by: str
 ) -> AuditEvent:
     return AuditEvent(
         AuditType.RELEASED,

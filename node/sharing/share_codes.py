@@ -15,7 +15,7 @@ from node.model.consent import (
     MAX_CODE_DAYS,
     MAX_CODE_STUDIES,
     MAX_CODE_USES,
-    Consent,
+    CodeConsent,
     ConsentId,
 )
 from node.model.ids import PatientKey, StudyInstanceUID
@@ -35,7 +35,7 @@ class CreatedCode:
     """A new code. This is the only time that its text is known."""
 
     code: ShareCode = field(repr=False)
-    consent: Consent
+    consent: CodeConsent
 
 
 class ShareCodes:
@@ -71,19 +71,19 @@ class ShareCodes:
         await self._ingest.close_revisions(chosen, actor=by)
         code, now = sharecode.generate(), self._clock.now()
         expires_at = now + lifetime
-        consent = Consent(ConsentId.new(), patient, frozenset(chosen), now, expires_at, uses, created_by=by)
+        consent = CodeConsent(ConsentId.new(), patient, frozenset(chosen), now, expires_at, uses, created_by=by)
         async with self._db.write() as tx:
             await consents.add(tx, consent, lookup_id=code.lookup_id, mac_key=code.mac_key)
             detail: dict[str, str | int] = {"code_id": str(consent.consent_id), "studies": len(chosen), "uses": uses}
             await audit.append(tx, AuditEvent(AuditType.SHARE_CODE_CREATED, now, by, patient=patient, detail=detail))
         return CreatedCode(code, consent)
 
-    async def page(self, patient: PatientKey | None = None) -> list[Consent]:
+    async def page(self, patient: PatientKey | None = None) -> list[CodeConsent]:
         """Codes, newest first; of one patient or of all."""
         async with self._db.read() as rx:
             return await consents.page(rx, patient=patient)
 
-    async def revoke(self, consent_id: ConsentId, *, by: str) -> Consent:
+    async def revoke(self, consent_id: ConsentId, *, by: str) -> CodeConsent:
         """Revoke a code: nothing new under it, and what is being sent under it ends now. Again is as good.
 
         Raises:

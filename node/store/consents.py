@@ -2,7 +2,7 @@
 
 import msgspec
 
-from node.model.consent import DAY_SECONDS, Consent, ConsentId
+from node.model.consent import DAY_SECONDS, CodeConsent, ConsentId
 from node.model.ids import PatientKey, PeerId, StudyInstanceUID
 from node.store.engine import Read, Row, Write
 
@@ -13,7 +13,7 @@ _COLUMNS = (
 )
 
 
-async def add(tx: Write, consent: Consent, *, lookup_id: bytes, mac_key: bytes) -> None:
+async def add(tx: Write, consent: CodeConsent, *, lookup_id: bytes, mac_key: bytes) -> None:
     """Keep a new share code."""
     await tx.execute(
         "INSERT INTO share_code (consent_id, lookup_id, mac_key, issuer, patient_id, created_at, created_by,"
@@ -36,13 +36,13 @@ async def add(tx: Write, consent: Consent, *, lookup_id: bytes, mac_key: bytes) 
     )
 
 
-async def get(rx: Read, consent_id: ConsentId) -> Consent | None:
+async def get(rx: Read, consent_id: ConsentId) -> CodeConsent | None:
     """One share code's consent."""
     row = await rx.fetch_one(f"SELECT {_COLUMNS} FROM share_code c WHERE c.consent_id = ?", (consent_id.value,))  # noqa: S608 - fixed texts
     return None if row is None else _consent(row)
 
 
-async def look_up(rx: Read, lookup_id: bytes) -> tuple[Consent, bytes] | None:
+async def look_up(rx: Read, lookup_id: bytes) -> tuple[CodeConsent, bytes] | None:
     """The consent that a request names, and the key that its proof must be made with."""
     row = await rx.fetch_one(
         f"SELECT {_COLUMNS}, c.mac_key FROM share_code c WHERE c.lookup_id = ?",  # noqa: S608 - fixed texts
@@ -51,7 +51,7 @@ async def look_up(rx: Read, lookup_id: bytes) -> tuple[Consent, bytes] | None:
     return None if row is None else (_consent(row[:-1]), bytes(row[-1]))
 
 
-async def page(rx: Read, *, patient: PatientKey | None = None, limit: int = 1000) -> list[Consent]:
+async def page(rx: Read, *, patient: PatientKey | None = None, limit: int = 1000) -> list[CodeConsent]:
     """Share codes, newest first."""
     rows = await rx.fetch_all(
         f"SELECT {_COLUMNS} FROM share_code c WHERE ?1 IS NULL OR (c.issuer = ?1 AND c.patient_id = ?2)"  # noqa: S608
@@ -103,8 +103,8 @@ async def peer_failures(rx: Read, peer: PeerId, at: int) -> int:
     return int(value or 0)
 
 
-def _consent(row: Row) -> Consent:
-    return Consent(
+def _consent(row: Row) -> CodeConsent:
+    return CodeConsent(
         consent_id=ConsentId(bytes(row[0])),
         patient=PatientKey(row[1], row[2]),
         studies=frozenset(StudyInstanceUID(uid) for uid in msgspec.json.decode(row[11], type=list[str])),

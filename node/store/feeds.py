@@ -243,6 +243,12 @@ async def opt_in(tx: Write, patient: PatientKey) -> None:
     await tx.execute("DELETE FROM opt_out WHERE issuer = ? AND patient_id = ?", (patient.issuer, patient.patient_id))
 
 
+async def is_opted_out(rx: Read, patient: PatientKey) -> bool:
+    """Whether the patient wants nothing announced, and nothing shared without being asked."""
+    sql = "SELECT EXISTS (SELECT 1 FROM opt_out WHERE issuer = ? AND patient_id = ?)"
+    return bool(await rx.fetch_value(sql, (patient.issuer, patient.patient_id)))
+
+
 async def set_sensitive(tx: Write, study: StudyInstanceUID, now: int) -> None:
     """``study`` must not be announced; if it was, it is withdrawn with the next batch."""
     await tx.execute("INSERT INTO sensitive_study (study, at) VALUES (?, ?) ON CONFLICT DO NOTHING", (str(study), now))

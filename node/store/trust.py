@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field, fields
+from typing import Any
 
 from node.model.ids import PeerId
 from node.model.trust import Invitation, PeerPolicy, TrustState
 from node.store.engine import Read, Row, Write
 
 _POLICY = tuple(f.name for f in fields(PeerPolicy))
+_FLAGS = frozenset(f.name for f in fields(PeerPolicy) if f.type is bool)
 _PEER_COLUMNS = "peer, state, since, certificate, safety_phrase, card, last_seen, " + ", ".join(_POLICY)
 _INVITATION_COLUMNS = (
     "invitation, secret, created_at, expires_at, auto_confirm, bound_to, redeemed_by, withdrawn_at IS NOT NULL"
@@ -173,8 +175,10 @@ async def put_own_card(tx: Write, row: OwnCardRow) -> None:
 
 
 def _peer(row: Row) -> PeerRow:
-    attested, emergency, auto, detail, rate, questions = row[7:]
-    policy = PeerPolicy(bool(attested), bool(emergency), bool(auto), bool(detail), rate, questions)
+    values: dict[str, Any] = {
+        key: bool(value) if key in _FLAGS else value for key, value in zip(_POLICY, row[7:], strict=True)
+    }
+    policy = PeerPolicy(**values)
     return PeerRow(PeerId(bytes(row[0])), TrustState(row[1]), row[2], bytes(row[3]), row[4], row[5], row[6], policy)
 
 

@@ -8,8 +8,20 @@ from hypothesis import strategies as st
 
 from node.errors import all_codes
 from node.errors import sharing as _sharing  # noqa: F401 - its codes are looked up below
-from node.model.consent import SHARE_CODE_PURPOSES, Consent, ConsentId, PurposeOfUse, RefusalCode
-from node.model.decide import Decision, FoundStudy, Match, Permit, Refuse, Review, ReviewReason, decide
+from node.model.consent import SHARE_CODE_PURPOSES, CodeConsent, ConsentId, PurposeOfUse, RefusalCode
+from node.model.decide import (
+    Decision,
+    FoundStudy,
+    Identification,
+    Match,
+    MatchGrade,
+    Permit,
+    Refuse,
+    Review,
+    ReviewReason,
+    decide,
+)
+from node.model.directive import StudyTraits
 from node.model.ids import PatientKey, PeerId, RequestId, StudyInstanceUID, StudyRef
 from node.model.request import ReleaseRequest, StudyTarget, Subject
 from node.model.trust import PeerPolicy
@@ -36,7 +48,7 @@ requests = st.builds(
     st.sampled_from(PurposeOfUse),
 )
 consents = st.builds(
-    Consent,
+    CodeConsent,
     st.integers(0, 3).map(lambda n: ConsentId(bytes([n]) * 16)),
     patients,
     st.frozensets(studies),
@@ -48,10 +60,24 @@ consents = st.builds(
     locked_at=st.none() | times,
     revoked_at=st.none() | times,
 )
+identifications = st.one_of(
+    st.just(Identification(MatchGrade.CONFIRMED)),
+    st.builds(
+        Identification,
+        st.sampled_from([MatchGrade.CANDIDATE, MatchGrade.CONFLICT]),
+        st.frozensets(st.sampled_from(ReviewReason), min_size=1, max_size=2),
+    ),
+)
+traits = st.builds(
+    StudyTraits,
+    st.frozensets(st.sampled_from(["CT", "MR", "SR"]), max_size=2),
+    st.frozensets(st.sampled_from(["HEAD", "CHEST"]), max_size=1),
+    st.sampled_from(["", "20200101", "20250101"]),
+)
+found_studies = st.builds(FoundStudy, targets, studies, patients, st.booleans(), traits, identifications, st.booleans())
 matches = st.builds(
     Match,
-    st.lists(st.builds(FoundStudy, targets, studies, patients, st.booleans()), max_size=6).map(tuple),
-    st.frozensets(st.sampled_from(ReviewReason), max_size=2),
+    st.lists(found_studies, max_size=6).map(tuple),
 )
 policies = st.builds(PeerPolicy, auto_release=st.booleans())
 
@@ -64,7 +90,7 @@ def permit_of(decision: Decision) -> Permit | None:
 
 @given(requests, policies, st.lists(consents, max_size=3), matches)
 def test_scope_is_within_request_consent_and_policy(
-    request: ReleaseRequest, policy: PeerPolicy, given_consents: list[Consent], match: Match
+    request: ReleaseRequest, policy: PeerPolicy, given_consents: list[CodeConsent], match: Match
 ) -> None:
     decision = decide(request, policy, given_consents, match, NOW)
     permit = permit_of(decision)
@@ -79,7 +105,10 @@ def test_scope_is_within_request_consent_and_policy(
         assert any(study in c.studies and f.patient == c.patient for f in found for c in behind)
     if isinstance(decision, Permit):
         assert policy.auto_release
-        assert not match.conflicts
+        released = [f for f in match.studies if f.study in permit.scope and f.is_own and f.target in request.targets]
+        assert all(
+            f.identification.grade is not MatchGrade.CONFLICT for f in released if f.patient == behind[0].patient
+        )
     else:
         assert isinstance(decision, Review)
         assert decision.reasons
@@ -92,13 +121,18 @@ def test_without_a_proved_consent_nothing_is_said(request: ReleaseRequest, polic
 
 @given(requests, policies, st.lists(consents, min_size=1, max_size=3), matches)
 def test_a_proved_consent_is_told_the_reason(
-    request: ReleaseRequest, policy: PeerPolicy, given_consents: list[Consent], match: Match
+    request: ReleaseRequest, policy: PeerPolicy, given_consents: list[CodeConsent], match: Match
 ) -> None:
     decision = decide(request, policy, given_consents, match, NOW)
     assert decision != Refuse(RefusalCode.NOT_RELEASED)
 
 
-CONSENT = Consent(ConsentId(bytes(16)), PATIENTS[0], frozenset(STUDIES[:2]), 0, NOW + 1, 1)
+def refused(code: RefusalCode) -> Refuse:
+    """What somebody hears who proved a consent: the cause itself."""
+    return Refuse(code, code)
+
+
+CONSENT = CodeConsent(ConsentId(bytes(16)), PATIENTS[0], frozenset(STUDIES[:2]), 0, NOW + 1, 1)
 FOUND = Match((FoundStudy(STUDIES[0], STUDIES[0], PATIENTS[0], is_own=True),))
 
 
@@ -115,26 +149,27 @@ FOUND = Match((FoundStudy(STUDIES[0], STUDIES[0], PATIENTS[0], is_own=True),))
 )
 def test_each_reason_has_its_own_code(change: dict[str, object], code: RefusalCode) -> None:
     consent = replace(CONSENT, **change)  # type: ignore[arg-type]
-    assert decide(request_for(STUDIES[0]), PeerPolicy(), [consent], FOUND, NOW) == Refuse(code)
+    assert decide(request_for(STUDIES[0]), PeerPolicy(), [consent], FOUND, NOW) == Refuse(code, code)
 
 
 def test_a_plain_case_is_permitted() -> None:
-    permit = Permit(frozenset({STUDIES[0]}), CONSENT.consent_id)
+    permit = Permit(frozenset({STUDIES[0]}), CONSENT.consent_id, seconds=1)
     assert decide(request_for(STUDIES[0]), PeerPolicy(), [CONSENT], FOUND, NOW) == permit
 
 
 def test_a_received_copy_is_never_released_onward() -> None:
     copy = Match((replace(FOUND.studies[0], is_own=False),))
-    assert decide(request_for(STUDIES[0]), PeerPolicy(), [CONSENT], copy, NOW) == Refuse(RefusalCode.OTHER_STUDY)
+    assert decide(request_for(STUDIES[0]), PeerPolicy(), [CONSENT], copy, NOW) == refused(RefusalCode.OTHER_STUDY)
 
 
 def test_another_purpose_is_not_covered() -> None:
     request = request_for(STUDIES[0], purpose=PurposeOfUse.HRESCH)
-    assert decide(request, PeerPolicy(), [CONSENT], FOUND, NOW) == Refuse(RefusalCode.PURPOSE)
+    assert decide(request, PeerPolicy(), [CONSENT], FOUND, NOW) == refused(RefusalCode.PURPOSE)
 
 
 def test_conflicts_and_policy_make_a_person_look() -> None:
-    clash = replace(FOUND, conflicts=frozenset({ReviewReason.NAME_CONFLICT}))
+    about = Identification(MatchGrade.CONFLICT, frozenset({ReviewReason.NAME_CONFLICT}))
+    clash = Match((replace(FOUND.studies[0], identification=about),))
     decision = decide(request_for(STUDIES[0]), PeerPolicy(auto_release=False), [CONSENT], clash, NOW)
     assert isinstance(decision, Review)
     assert decision.reasons == {ReviewReason.NAME_CONFLICT, ReviewReason.POLICY}

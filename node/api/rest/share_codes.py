@@ -9,7 +9,7 @@ from node.api.rest.access import CLINICAL
 from node.api.routing import Call, Route
 from node.clock import Clock
 from node.errors.sharing import NoSuchShareCode
-from node.model.consent import DAY_SECONDS, DEFAULT_CODE_DAYS, MAX_CODE_STUDIES, Consent, ConsentId, code_state
+from node.model.consent import DAY_SECONDS, DEFAULT_CODE_DAYS, MAX_CODE_STUDIES, CodeConsent, ConsentId, code_state
 from node.model.ids import PatientKey, StudyInstanceUID
 from node.sharing.share_codes import ShareCodes
 
@@ -68,7 +68,7 @@ class ShareCodesResource:
             raise NoSuchShareCode from exc
         return self._shown(await self._codes.revoke(consent_id, by=call.caller.actor))
 
-    def _shown(self, consent: Consent) -> dict[str, Any]:
+    def _shown(self, consent: CodeConsent) -> dict[str, Any]:
         return {
             "code_id": str(consent.consent_id),
             "patient_id": consent.patient.patient_id,

@@ -9,6 +9,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,13 @@ class DicomSettings:
     max_associations: int = 20
 
 
+class Compression(StrEnum):
+    """Whether data sets are packed on the disk."""
+
+    AUTO = "auto"  # those that get smaller by it
+    OFF = "off"
+
+
 @dataclass(frozen=True, slots=True)
 class StoreSettings:
     """[store]: what is kept."""
@@ -61,6 +69,7 @@ class StoreSettings:
     stable_age: int = 60  # quiet seconds that close a revision
     parsers: int = 2  # worker processes that parse DICOM headers
     reserve: int = 256 * 1024 * 1024  # bytes left free on the disk: nothing is taken in below that
+    compression: Compression = Compression.AUTO  # lossless; what is stored already stays as it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +162,8 @@ def _checked(name: str, value: Any, default: Any) -> Any:
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             return tuple(value)
         raise InvalidConfig(f"{name} must be a list of texts")
+    if isinstance(default, StrEnum):
+        return _choice(name, value, type(default))
     if type(value) is not type(default):
         raise InvalidConfig(f"{name} must be of type {type(default).__name__}")
     if isinstance(value, int) and value < 0:
@@ -171,6 +182,15 @@ def _from_text(name: str, text: str, default: Any) -> Any:
         if not text.isascii() or not text.isdigit():
             raise InvalidConfig(f"{name} must be a whole number")
         return int(text)
+    if isinstance(default, StrEnum):
+        return _choice(name, text, type(default))
     if isinstance(default, tuple):
         return tuple(item.strip() for item in text.split(",") if item.strip())
     return text
+
+
+def _choice(name: str, value: Any, choices: type[StrEnum]) -> StrEnum:
+    try:
+        return choices(value)
+    except ValueError:
+        raise InvalidConfig(f"{name} must be one of {', '.join(choices)}") from None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from node.clock import Clock
-from node.config import StoreSettings
+from node.config import Compression, StoreSettings
 from node.crypto.keystore import KeyStore
 from node.dicom.pool import ParserPool
 from node.errors.storage import IndexMissing
@@ -59,7 +59,15 @@ async def open_storage(
             changed.
     """
     db = await stack.enter_async_context(await open_index(directory, keys))
-    store = await ObjectStore.open(directory, db, keys, clock, log, reserve_bytes=settings.reserve)
+    store = await ObjectStore.open(
+        directory,
+        db,
+        keys,
+        clock,
+        log,
+        reserve_bytes=settings.reserve,
+        compress=settings.compression is Compression.AUTO,
+    )
     await stack.enter_async_context(store)
     pool = await stack.enter_async_context(ParserPool(settings.parsers, log=log))
     renderers = await stack.enter_async_context(ParserPool(RENDERERS, log=log))

@@ -75,6 +75,19 @@ class ObjectDamaged(IntegrityError):
     advice = "Restore the data directory's packs from a backup, or ask the facility it came from again."
 
 
+class BlockDamaged(IntegrityError):
+    """A compressed block does not hold what its table says."""
+
+    code = "block_damaged"
+
+
+class CodecUnknown(StoreError):
+    """An object is compressed in a way that this version does not know."""
+
+    code = "codec_unknown"
+    advice = "Install the version that stored it or a later one; the object is whole."
+
+
 class PackUnreadable(StoreError):
     """A pack was written in a format that this version does not know, or is not a pack at all."""
 

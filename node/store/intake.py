@@ -21,6 +21,7 @@ from node.errors.storage import DigestMismatch
 from node.model.ids import Digest, ObjectId, PeerId, RequestId, SOPInstanceUID, StudyInstanceUID
 from node.model.instance import InstanceHeader
 from node.store.buffers import Buffers
+from node.store.codec import Codec, element_width
 from node.store.engine import Database
 from node.store.index_rows import Entry
 from node.store.indexer import Indexer
@@ -81,6 +82,8 @@ class Intake:
         indexer: Indexer,
         clock: Clock,
         *,
+        codec: Codec,
+        compress: bool,
         cpu: Executor,
         io: Executor,
         disk: Disk,
@@ -88,6 +91,8 @@ class Intake:
     ) -> None:
         self.disk = disk
         self.reserve = reserve
+        self.codec = codec
+        self._compress = compress
         self._directory = directory
         self._in_index = KnownInstances(db)
         self._spaces = spaces
@@ -196,6 +201,10 @@ class Intake:
             quarantine=None,
         )
 
+    def width(self, header: InstanceHeader) -> int:
+        """How wide the elements are by which the instance is packed; 0: it is kept as it is."""
+        return element_width(header) if self._compress else 0
+
     def retire(self, study: StudyInstanceUID | None = None, transfer: RequestId | None = None) -> list[Pack]:
         """Seal the open packs of ``study``, or of ``transfer``, or all of them; returns them."""
         chosen = [
@@ -224,16 +233,17 @@ class Intake:
         known: Sequence[Known],
         contradiction: QuarantineReason | None,
     ) -> Known | tuple[Record, bytearray]:
-        # Runs in a thread: hashing and encrypting let the interpreter go on.
+        # Runs in a thread: hashing, packing and encrypting let the interpreter go on.
         digest = Digest(hashlib.sha256(dataset).digest())
         if arrival.expected is not None and digest != arrival.expected:
             raise DigestMismatch
         verdict = judge(known, digest, contradiction)
         if isinstance(verdict, Known):
             return verdict
-        builder = RecordBuilder(space.key)
+        packed = self.codec.pack(dataset, self.width(header))
+        builder = RecordBuilder.for_packed(space.key, packed)
         meta = replace(self.meta(header, arrival), digest=digest, size=len(dataset), quarantine=verdict)
-        buffer, length = builder.whole(meta, dataset, self._buffers)
+        buffer, length = builder.whole(meta, dataset, self._buffers, packed)
         return Record(meta, builder.object_id, length), buffer
 
     async def _known(self, instance: SOPInstanceUID, transfer: RequestId | None) -> list[Known]:

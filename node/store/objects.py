@@ -17,6 +17,7 @@ from node.model.ids import Digest, ObjectId, PeerId, RequestId, SOPInstanceUID, 
 from node.model.instance import InstanceHeader, Manifest, SeriesSummary, StoredInstance, StudySummary
 from node.store import admission, removal, revisions, study_queries
 from node.store.admission import Admission
+from node.store.codec import Codec
 from node.store.engine import Database, Write
 from node.store.files import make_folder
 from node.store.indexer import Indexer, Observer
@@ -66,10 +67,12 @@ class ObjectStore:
         spaces: Spaces,
         indexer: Indexer,
         intake: Intake,
+        codec: Codec,
         cpu: ThreadPoolExecutor,
         io: ThreadPoolExecutor,
     ) -> None:
         """See ``open``."""
+        self._codec = codec
         self._directory = directory
         self._db = db
         self._spaces = spaces
@@ -92,11 +95,13 @@ class ObjectStore:
         reserve_bytes: int,
         disk: Disk | None = None,
         observer: Observer | None = None,
+        compress: bool = True,
     ) -> Self:
         """Open the store whose packs lie in ``directory``/packs (made if absent), after replaying what a crash left.
 
         ``reserve_bytes`` of the disk are left free: below that, puts are refused. ``observer`` is called with every
-        batch of newly indexed records, in the transaction that indexes them (for the audit log).
+        batch of newly indexed records, in the transaction that indexes them (for the audit log). ``compress``: pack
+        what gets smaller by it; packed objects are read in any case.
         """
         packs = directory / PACKS_FOLDER
         await asyncio.to_thread(make_folder, packs)
@@ -105,8 +110,12 @@ class ObjectStore:
         indexer = Indexer(db, log, observer)
         cpu = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="store-cpu")
         io = ThreadPoolExecutor(_IO_THREADS, thread_name_prefix="store-io")
-        intake = Intake(packs, db, spaces, indexer, clock, cpu=cpu, io=io, disk=disk or Disk(), reserve=reserve_bytes)
-        store = cls(packs, db, clock, spaces=spaces, indexer=indexer, intake=intake, cpu=cpu, io=io)
+        codec = Codec()
+        intake = Intake(
+            packs, db, spaces, indexer, clock, codec=codec, compress=compress, cpu=cpu, io=io, disk=disk or Disk(),
+            reserve=reserve_bytes,
+        )  # fmt: skip
+        store = cls(packs, db, clock, spaces=spaces, indexer=indexer, intake=intake, codec=codec, cpu=cpu, io=io)
         store._task = asyncio.create_task(indexer.run(), name="store-indexer")
         return store
 
@@ -233,7 +242,10 @@ class ObjectStore:
         for where in found.values():
             if where.space not in keys:
                 keys[where.space] = self._spaces.unwrap(where.space, where.key_version, where.wrapped_key)
-        return {uid: ObjectReader(where, keys[where.space], self._directory, self._io) for uid, where in found.items()}
+        return {
+            uid: ObjectReader(where, keys[where.space], self._directory, codec=self._codec, executor=self._io)
+            for uid, where in found.items()
+        }
 
     async def studies(self, query: StudyQuery = StudyQuery()) -> list[StudySummary]:  # noqa: B008 - frozen
         """Studies that match, newest first (``study_queries.find_studies``)."""

@@ -8,7 +8,7 @@
     fixed   = "LVTR" ‖ codec u8 ‖ 0 u8 ‖ 0 u16 ‖ key version u32 ‖ meta length u32 ‖ body length u64
               ‖ object id 16 ‖ space 16                                                                     (56 bytes)
     meta    = encrypted object of: length u32 ‖ msgpack(RecordMeta) ‖ zero bytes
-    body    = encrypted object of: the data set without group 0002, exactly as received (codec 0)
+    body    = encrypted object of: the data set without group 0002, exactly as received (codec 0), or packed (codec 1)
 
 All integers are big-endian. Names and spaces are random; lengths are the only thing a reader without keys learns. The
 contexts under which meta and body are encrypted name the object, its space, codec and key version, so a record that is
@@ -40,9 +40,9 @@ from node.model.ids import (
 )
 from node.model.instance import Demographics, InstanceHeader
 from node.store.buffers import Buffers
+from node.store.codec import CODEC_IDENTITY, CODEC_SHUFFLE_ZSTD, CODECS, Packed, tail_size
 
 PACK_VERSION = 1
-CODEC_IDENTITY = 0  # the body is the data set itself
 MAX_META_BYTES = 1024 * 1024  # group 0002 and the index's elements; real ones stay below 4 KiB
 
 _PACK_MAGIC = b"LVTPACK"
@@ -233,11 +233,14 @@ class RecordHeader:
 
     @classmethod
     def decode(cls, data: Buffer) -> Self | None:
-        """From the first RECORD_HEADER_BYTES of a record; None if no record begins like this."""
+        """From the first RECORD_HEADER_BYTES of a record; None if no record begins like this.
+
+        One with a codec of a later version is a record: a start must not cut it off as if it were torn.
+        """
         if len(data) < RECORD_HEADER_BYTES:
             return None
         magic, codec, zero, zeros, version, meta, body, object_id, space = _FIXED.unpack_from(data)
-        if magic != _RECORD_MAGIC or zero or zeros or codec != CODEC_IDENTITY or meta > MAX_META_BYTES:
+        if magic != _RECORD_MAGIC or zero or zeros or meta > MAX_META_BYTES:
             return None
         wrapped = bytes(data[_FIXED.size : RECORD_HEADER_BYTES])
         return cls(codec, version, meta, body, ObjectId(object_id), space, wrapped)
@@ -281,17 +284,37 @@ def space_of_pack(data: Buffer, name: bytes) -> bytes:
 class RecordBuilder:
     """Makes one record: fresh data key, fresh object id."""
 
-    def __init__(self, key: SpaceKey) -> None:
+    def __init__(self, key: SpaceKey, codec: int = CODEC_IDENTITY) -> None:
         self.object_id = ObjectId.new()
+        self._codec = codec
         self._key = key
         self._data_key = os.urandom(KEY_BYTES)
         self._wrapped = wrap_object_key(
             key.key, self._data_key, object_id=self.object_id.value, study=key.space, version=key.version
         )
 
-    def whole(self, meta: RecordMeta, dataset: Buffer, buffers: Buffers) -> tuple[bytearray, int]:
+    @classmethod
+    def for_packed(cls, key: SpaceKey, packed: Packed | None) -> Self:
+        """For a body in packed form, or (None) as it is."""
+        return cls(key, CODEC_IDENTITY if packed is None else CODEC_SHUFFLE_ZSTD)
+
+    def whole(
+        self, meta: RecordMeta, dataset: Buffer, buffers: Buffers, packed: Packed | None = None
+    ) -> tuple[bytearray, int]:
         """The record in a buffer of the pool, and its length. Runs in a thread."""
-        body_length = objects.encrypted_size(len(dataset))
+        if packed is None:
+            return self._whole(meta, dataset, buffers)
+        gathered, end = buffers.take(packed.layout.packed_size), 0
+        for part in (*packed.blocks, packed.layout.encode()):
+            start, end = end, end + len(part)
+            gathered[start:end] = part
+        try:
+            return self._whole(meta, memoryview(gathered)[:end], buffers)
+        finally:
+            buffers.give_back(gathered)
+
+    def _whole(self, meta: RecordMeta, body_plain: Buffer, buffers: Buffers) -> tuple[bytearray, int]:
+        body_length = objects.encrypted_size(len(body_plain))
         head = self.head(meta, body_length)
         length = len(head) + body_length
         buffer = buffers.take(length)
@@ -300,7 +323,7 @@ class RecordBuilder:
         body = len(head) + len(encryptor.header)
         out[: len(head)] = head
         out[len(head) : body] = encryptor.header
-        encryptor.encrypt_into(dataset, out[body:length])
+        encryptor.encrypt_into(body_plain, out[body:length])
         return buffer, length
 
     def body_encryptor(self) -> objects.Encryptor:
@@ -327,7 +350,7 @@ class RecordBuilder:
 
     def _header(self, meta_length: int, body_length: int) -> RecordHeader:
         return RecordHeader(
-            CODEC_IDENTITY, self._key.version, meta_length, body_length, self.object_id, self._key.space, self._wrapped
+            self._codec, self._key.version, meta_length, body_length, self.object_id, self._key.space, self._wrapped
         )
 
 
@@ -344,3 +367,10 @@ def open_meta(header: RecordHeader, data_key: bytes, encrypted: Buffer) -> Recor
 def open_body(header: RecordHeader, data_key: bytes, object_header: bytes) -> objects.Decryptor:
     """A decryptor for the body, from its first 56 bytes. Raises one of ``errors.crypto_keys``."""
     return objects.Decryptor(data_key, header.context(b"body"), object_header, header.body_length)
+
+
+def body_fits(header: RecordHeader, plain: int, size: int) -> bool:
+    """Whether a body of ``plain`` bytes can hold a data set of ``size`` bytes; True if a later version must tell."""
+    if header.codec == CODEC_IDENTITY:
+        return plain == size
+    return header.codec not in CODECS or tail_size(size) <= plain <= size + tail_size(size)

@@ -1,17 +1,23 @@
-"""Reading objects back: any range at any time, each 256 KiB chunk verified before a byte of it is handed out."""
+"""Reading objects back: any range at any time, each 256 KiB chunk verified before a byte of it is handed out.
+
+A packed object costs the blocks that the range touches. Its table is read first, once for each reader; it is the end
+of the body, so that proves the body's length on the way.
+"""
 
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from node.crypto.objects import CHUNK_BYTES, HEADER_BYTES, ChunkRange, Decryptor
+from node.crypto.objects import CHUNK_BYTES, HEADER_BYTES, Decryptor
 from node.errors.crypto_keys import IntegrityError
-from node.errors.storage import ObjectDamaged
-from node.store.pack_format import RECORD_HEADER_BYTES, RecordHeader, SpaceKey, open_body
+from node.errors.storage import BlockDamaged, CodecUnknown, ObjectDamaged
+from node.store.codec import BLOCK_BYTES, CODEC_SHUFFLE_ZSTD, CODECS, Codec, Layout, block_size, tail_size
+from node.store.pack_format import RECORD_HEADER_BYTES, RecordHeader, SpaceKey, body_fits, open_body
 from node.store.packs import pack_path
 from node.store.study_queries import Location
 
@@ -21,21 +27,30 @@ READ_AHEAD_BYTES = 1024 * 1024  # read and decrypted in one visit to a thread
 MAX_READ_BYTES = 256 * 1024 * 1024  # one ``read``; longer ranges are streamed by ``chunks``
 
 
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """An object's body: where it begins in the pack, what decrypts it, and where its blocks are if it is packed."""
+
+    start: int
+    decryptor: Decryptor
+    layout: Layout | None
+
+
 class ObjectReader:
     """One stored data set (without group 0002), exactly as it was received. Holds no file open between reads.
 
     Every method raises ObjectDamaged, naming the object, if what lies on the disk is not what was stored.
     """
 
-    def __init__(self, location: Location, key: SpaceKey, directory: Path, executor: Executor) -> None:
+    def __init__(self, location: Location, key: SpaceKey, directory: Path, *, codec: Codec, executor: Executor) -> None:
         self.object_id = location.object_id
         self.size = location.size  # bytes of the data set
         self._path = pack_path(directory, location.pack)
         self._offset = location.offset
         self._key = key
+        self._codec = codec
         self._executor = executor
-        self._body = 0  # offset of the body in the pack; known with the decryptor
-        self._decryptor: Decryptor | None = None
+        self._body: _Body | None = None  # known after the first look
 
     async def read(self, offset: int = 0, length: int | None = None) -> bytes:
         """``length`` bytes from ``offset`` (all that follows if None), fewer at the end of the data set."""
@@ -52,7 +67,7 @@ class ObjectReader:
         """The bytes from ``start`` to ``end`` (that of the data set if None) in verified pieces of 256 KiB at most."""
         offset, end = start, self.size if end is None else min(end, self.size)
         while offset < end:
-            length = min(READ_AHEAD_BYTES - offset % CHUNK_BYTES, end - offset)  # no chunk is decrypted twice
+            length = min(READ_AHEAD_BYTES - offset % CHUNK_BYTES, end - offset)  # no chunk and no block is opened twice
             pieces = await self._in_thread(partial(self._pieces, offset, length))
             for piece in pieces:
                 offset += len(piece)
@@ -68,32 +83,63 @@ class ObjectReader:
         try:
             fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                decryptor = self._decryptor or self._open(fd)
-                return self._decrypt(fd, decryptor, decryptor.locate(offset, length))
+                body = self._body or self._open(fd)
+                if body.layout is None:
+                    return self._decrypt(fd, body, offset, length)
+                return self._unpack(fd, body, body.layout, offset, length)
             finally:
                 os.close(fd)
         except (OSError, IntegrityError) as exc:
             raise ObjectDamaged(str(self.object_id)) from exc
 
-    def _open(self, fd: int) -> Decryptor:
+    def _open(self, fd: int) -> "_Body":
         header = RecordHeader.decode(self._pread(fd, RECORD_HEADER_BYTES, self._offset))
         if header is None or header.object_id != self.object_id or header.space != self._key.space:
             raise ObjectDamaged(str(self.object_id))
-        self._body = self._offset + header.body_offset
-        decryptor = open_body(header, header.unwrap(self._key), self._pread(fd, HEADER_BYTES, self._body))
-        if decryptor.size != self.size:
+        start = self._offset + header.body_offset
+        decryptor = open_body(header, header.unwrap(self._key), self._pread(fd, HEADER_BYTES, start))
+        if header.codec not in CODECS:  # authentic: the decryptor's context holds it
+            raise CodecUnknown(str(self.object_id))
+        if not body_fits(header, decryptor.size, self.size):
             raise ObjectDamaged(str(self.object_id))
-        self._decryptor = decryptor
-        return decryptor
+        body = _Body(start, decryptor, None)
+        if header.codec == CODEC_SHUFFLE_ZSTD:
+            body = replace(body, layout=self._layout(fd, body))
+        self._body = body
+        return body
 
-    def _decrypt(self, fd: int, decryptor: Decryptor, where: ChunkRange) -> list[bytes]:
-        data = memoryview(self._pread(fd, where.length, self._body + where.offset))
+    def _layout(self, fd: int, body: "_Body") -> Layout:
+        length = tail_size(self.size)
+        layout = Layout.decode(b"".join(self._decrypt(fd, body, body.decryptor.size - length, length)), self.size)
+        if layout.packed_size != body.decryptor.size:
+            raise BlockDamaged
+        return layout
+
+    def _unpack(self, fd: int, body: "_Body", layout: Layout, offset: int, length: int) -> list[bytes]:
+        end = min(offset + length, self.size)
+        if offset >= end:
+            return []
+        first, last = offset // BLOCK_BYTES, (end - 1) // BLOCK_BYTES
+        start = layout.starts[first]
+        packed = memoryview(b"".join(self._decrypt(fd, body, start, layout.starts[last + 1] - start)))
+        pieces = []
+        for index in range(first, last + 1):
+            block = packed[layout.starts[index] - start : layout.starts[index + 1] - start]
+            plain = self._codec.unpack_block(block, layout.width, block_size(self.size, index))
+            at = index * BLOCK_BYTES
+            whole = offset <= at and at + len(plain) <= end
+            pieces.append(plain if whole else plain[max(0, offset - at) : end - at])
+        return pieces
+
+    def _decrypt(self, fd: int, body: "_Body", offset: int, length: int) -> list[bytes]:
+        where = body.decryptor.locate(offset, length)
+        data = memoryview(self._pread(fd, where.length, body.start + where.offset))
         pieces = []
         left, skip = where.take, where.skip
         for index in range(where.first, where.first + where.count):
-            at, size = decryptor.span(index)
+            at, size = body.decryptor.span(index)
             at -= where.offset
-            plain = decryptor.chunk(index, data[at : at + size])
+            plain = body.decryptor.chunk(index, data[at : at + size])
             piece = plain[skip : skip + left] if skip or left < len(plain) else plain
             skip = 0
             left -= len(piece)

@@ -26,6 +26,7 @@ from node.store.pack_format import (
     RecordHeader,
     RecordMeta,
     SpaceKey,
+    body_fits,
     open_body,
     open_meta,
     space_of_pack,
@@ -153,7 +154,7 @@ def _verified(fd: int, offset: int, header: RecordHeader, key: SpaceKey) -> Reco
     for index in range(decryptor.chunks):
         at, length = decryptor.span(index)
         decryptor.chunk(index, os.pread(fd, length, body + at))
-    if decryptor.size != meta.size:
+    if not body_fits(header, decryptor.size, meta.size):
         raise ObjectDamaged(str(header.object_id))
     return meta
 

@@ -19,9 +19,11 @@ from node.errors.base import LeveretError
 from node.errors.storage import DigestMismatch, DiskFull
 from node.model.ids import Digest
 from node.model.instance import InstanceHeader
+from node.store.codec import CODEC_IDENTITY, CODEC_SHUFFLE_ZSTD
 from node.store.intake import Arrival, Intake, Record, judge
 from node.store.known import Known
 from node.store.pack_format import PACK_HEADER_BYTES, Buffer, RecordBuilder, pack_header
+from node.store.packing import PackingStream
 from node.store.packs import NAME_BYTES, Disk, Done, convert, create_file, pack_path
 from node.store.spaces import Space
 from node.store.waiting import to_the_end
@@ -34,7 +36,15 @@ class _StreamPack:
     """The file of one stream. Every method but ``__init__`` runs in a thread."""
 
     def __init__(
-        self, directory: Path, space: bytes, builder: RecordBuilder, *, room: int, disk: Disk, reserve: int
+        self,
+        directory: Path,
+        space: bytes,
+        builder: RecordBuilder,
+        packing: PackingStream | None,
+        *,
+        room: int,
+        disk: Disk,
+        reserve: int,
     ) -> None:
         self.name = os.urandom(NAME_BYTES)
         self.hash = hashlib.sha256()
@@ -42,6 +52,7 @@ class _StreamPack:
         self._path = pack_path(directory, self.name)
         self._space = space
         self._encryptor = builder.body_encryptor()
+        self._packing = packing
         self._disk = disk
         self._reserve = reserve
         self._body = PACK_HEADER_BYTES + room
@@ -66,9 +77,12 @@ class _StreamPack:
         for piece in pieces:
             self.hash.update(piece)
             self.size += len(piece)
-            self._append(self._encryptor.update(piece))
+            for part in self._packing.update(piece) if self._packing else (piece,):
+                self._append(self._encryptor.update(part))
 
     def end(self) -> None:
+        for part in self._packing.finish() if self._packing else ():
+            self._append(self._encryptor.update(part))
         self._append(self._encryptor.finish())
 
     def seal(self, head: bytes) -> None:
@@ -86,6 +100,8 @@ class _StreamPack:
             self._path.unlink(missing_ok=True)
 
     def _append(self, data: bytes) -> None:
+        if not data:
+            return
         if self._disk.free(self._fd) - len(data) < self._reserve:
             raise DiskFull("the reserve would be touched")
         self._disk.write(self._fd, [data], self._end)
@@ -97,10 +113,14 @@ async def put_stream(
     directory: Path, io: Executor,
 ) -> tuple[Known, bool]:  # fmt: skip
     """Store one instance from ``stream``; returns how it is held, and whether it was held already."""
-    builder = RecordBuilder(space.key)
+    width = intake.width(header)
+    packing = PackingStream(intake.codec, width) if width else None
+    builder = RecordBuilder(space.key, CODEC_SHUFFLE_ZSTD if packing else CODEC_IDENTITY)
     meta = intake.meta(header, arrival)
     room = builder.head_room(meta)
-    pack = _StreamPack(directory, space.key.space, builder, room=room, disk=intake.disk, reserve=intake.reserve)
+    pack = _StreamPack(
+        directory, space.key.space, builder, packing, room=room, disk=intake.disk, reserve=intake.reserve
+    )
     kept = False
     try:
         await _copy(stream, pack, io)

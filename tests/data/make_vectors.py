@@ -318,6 +318,91 @@ def sharecode_vectors() -> list[dict[str, str]]:
     return vectors
 
 
+def shuffle(data: bytes, width: int) -> bytes:
+    whole = len(data) // width * width
+    return b"".join(data[place:whole:width] for place in range(width)) + data[whole:]
+
+
+def zstd_frame(content: bytes) -> bytes:
+    """RFC 8878 with raw and RLE blocks only: 4 bytes of content size, one segment, no checksum, no dictionary."""
+    frame = bytes.fromhex("28b52ffd a0") + struct.pack("<I", len(content))
+    for at in range(0, len(content), 1 << 17):
+        piece = content[at : at + (1 << 17)]
+        is_last, is_run = at + len(piece) == len(content), len(set(piece)) == 1
+        head = is_last | is_run << 1 | len(piece) << 3
+        frame += head.to_bytes(3, "little") + (piece[:1] if is_run else piece)
+    return frame
+
+
+def pack(data: bytes, width: int) -> bytes:
+    blocks = []
+    for at in range(0, len(data), CHUNK):
+        block = data[at : at + CHUNK]
+        frame = zstd_frame(shuffle(block, width))
+        blocks.append(frame if len(frame) < len(block) else block)
+    return b"".join((*blocks, *(struct.pack(">I", len(block)) for block in blocks), bytes([width, 0, 0, 0])))
+
+
+def packed_vectors() -> dict[str, Any]:
+    """Packed data sets, those that must be refused, and one as the body of a record."""
+    pixels = bytes.fromhex("e803") * (CHUNK // 2)
+    data = {
+        "one block of equal pixels": (pixels, 2),
+        "two blocks, the second as it is": (pixels + stream("packed", 101), 2),
+        "odd end, four bytes wide": (bytes(6001), 4),
+        "not shuffled": (b"Z" * 5000, 1),
+        "empty": (b"", 2),
+    }
+    vectors = [
+        {
+            "what": what,
+            "size": len(plain),
+            "sha256": hashlib.sha256(plain).hexdigest(),
+            "width": width,
+            "packed": pack(plain, width).hex(),
+        }
+        for what, (plain, width) in data.items()
+    ]
+    key, space, object_id = stream("packed object key", 32), stream("packed space", 16), stream("packed object", 16)
+    context = b"leveret/record/v1\0body" + struct.pack(">BI", 1, 1) + object_id + space
+    return {
+        "shuffled": [
+            {"width": width, "data": sample.hex(), "shuffled": shuffle(sample, width).hex()}
+            for sample, width in ((stream("shuffled", 19), width) for width in (1, 2, 4, 8))
+        ],
+        "packed": vectors,
+        "refused": refused_packed(pixels),
+        "record": {
+            "object_key": key.hex(),
+            "space": space.hex(),
+            "object_id": object_id.hex(),
+            "key_version": 1,
+            "packed": "two blocks, the second as it is",
+            "body": encrypt(key, pack(pixels + stream("packed", 101), 2), context, stream("packed salt", 24)).hex(),
+        },
+    }
+
+
+def refused_packed(pixels: bytes) -> list[dict[str, Any]]:
+    """Packed forms of a data set of one full block that a reader refuses."""
+    frame = zstd_frame(shuffle(pixels, 2))
+    tail = struct.pack(">I", len(frame)) + b"\2\0\0\0"
+    window = frame[:4] + b"\x80\x50" + frame[5:]  # no single segment: the window descriptor says 1 MiB
+    cases = {
+        "a frame of another size": frame[:5] + struct.pack("<I", CHUNK - 1) + frame[9:] + tail,
+        "a frame that claims 4 GiB": frame[:5] + b"\xff" * 4 + frame[9:] + tail,
+        "a window of 1 MiB": window + struct.pack(">I", len(window)) + b"\2\0\0\0",
+        "bytes behind the frame": frame + b"\0" + struct.pack(">I", len(frame) + 1) + b"\2\0\0\0",
+        "no frame": bytes(len(frame)) + tail,
+        "a block of no bytes": bytes(4) + b"\2\0\0\0",
+        "a block longer than its data": frame + struct.pack(">I", CHUNK + 1) + b"\2\0\0\0",
+        "a sum that is not the length": frame + b"\0" + tail,
+        "a width of 3": frame + tail[:4] + b"\3\0\0\0",
+        "a byte that must be zero": frame + tail[:4] + b"\2\0\0\1",
+    }
+    return [{"what": what, "size": CHUNK, "packed": packed.hex()} for what, packed in cases.items()]
+
+
 def write(name: str, content: Any) -> None:
     (HERE / name).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -334,3 +419,4 @@ if __name__ == "__main__":
     )
     write("announcement_vectors.json", announcement_vectors())
     write("sharecode_vectors.json", sharecode_vectors())
+    write("packed_vectors.json", packed_vectors())

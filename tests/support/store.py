@@ -83,11 +83,14 @@ async def opened_store(
     observer: Observer | None = None,
     reserve: int = 0,
     master: bytes = MASTER,
+    compress: bool = True,
 ) -> AsyncIterator[tuple[ObjectStore, Database]]:
     """The store of ``directory``, made on first use. A call of it that blocks the event loop fails the test."""
     own = keys(master)
     with blockbuster_ctx("node"):
-        async with _opened(directory, own, clock=clock, disk=disk, observer=observer, reserve=reserve) as both:
+        async with _opened(
+            directory, own, clock=clock, disk=disk, observer=observer, reserve=reserve, compress=compress
+        ) as both:
             yield both
 
 
@@ -100,6 +103,7 @@ async def _opened(
     disk: Disk | None,
     observer: Observer | None,
     reserve: int,
+    compress: bool,
 ) -> AsyncIterator[tuple[ObjectStore, Database]]:
     async with (
         await Database.open(directory / "index.db", own.index_key()) as db,
@@ -112,6 +116,7 @@ async def _opened(
             reserve_bytes=reserve,
             disk=disk,
             observer=observer,
+            compress=compress,
         ) as store,
     ):
         yield store, db

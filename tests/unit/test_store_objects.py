@@ -12,14 +12,24 @@ from hypothesis import strategies as st
 from support.store import MASTER, header, instance_uid, keys, opened_store, study_uid
 
 from node.errors.crypto_keys import IntegrityError
-from node.errors.storage import DigestMismatch, ObjectDamaged, StoreClosed, UnknownInstance, UnknownStudy
-from node.model.ids import Digest, ObjectId, PatientKey, PeerId, SeriesInstanceUID, SOPClassUID, SOPInstanceUID
+from node.errors.storage import CodecUnknown, DigestMismatch, ObjectDamaged, StoreClosed, UnknownInstance, UnknownStudy
+from node.model.ids import (
+    Digest,
+    ObjectId,
+    PatientKey,
+    PeerId,
+    SeriesInstanceUID,
+    SOPClassUID,
+    SOPInstanceUID,
+    TransferSyntaxUID,
+)
+from node.store.codec import Codec
 from node.store.engine import Database, Write
 from node.store.index_rows import Entry
 from node.store.intake import judge
 from node.store.known import Kind, Known
 from node.store.objects import ObjectStore, PutOutcome
-from node.store.pack_format import QuarantineReason
+from node.store.pack_format import QuarantineReason, RecordBuilder
 from node.store.study_queries import InstanceQuery, SeriesQuery, StudyQuery
 
 PIECE = 256 * 1024
@@ -189,6 +199,13 @@ async def test_packs_are_sealed_when_they_are_full(
     assert (await store.totals()).instances == 10
 
 
+async def _forget(db: Database) -> None:
+    """As if the index had never heard of any instance."""
+    async with db.write() as tx:
+        for table in ("instance", "series", "study", "pack"):
+            await tx.execute(f"DELETE FROM {table}")
+
+
 async def test_nothing_on_the_disk_shows_a_patient(tmp_path: Path) -> None:
     data = os.urandom(400_000)
     async with opened_store(tmp_path) as (store, _db):
@@ -213,6 +230,56 @@ def _all_bytes(directory: Path) -> bytes:
 async def _pieces(data: bytes, size: int = 100_000) -> AsyncIterator[bytes]:
     for at in range(0, len(data), size):
         yield data[at : at + size]
+
+
+class TestPacked:
+    """Data sets that get smaller."""
+
+    DATA = os.urandom(300) * 1000 + os.urandom(300_000) + os.urandom(300) * 2000 + b"the end"
+
+    @pytest.mark.parametrize("streamed", [False, True])
+    async def test_every_range_comes_back_and_the_disk_has_less(self, tmp_path: Path, *, streamed: bool) -> None:
+        async with opened_store(tmp_path) as (store, _db):
+            await self._put(store, streamed=streamed)
+            reader = await store.reader(instance_uid(1, 1))
+            assert reader.size == len(self.DATA)
+            assert await reader.read() == self.DATA
+            assert await everything(store, instance_uid(1, 1)) == self.DATA
+            for offset in (0, 1, PIECE - 1, PIECE, 3 * PIECE + 5, len(self.DATA) - 1, len(self.DATA), 10**9):
+                for length in (0, 1, 100, PIECE, 2 * PIECE):
+                    assert await reader.read(offset, length) == self.DATA[offset : offset + length]
+            parts = [part async for part in reader.chunks(PIECE - 2, 4 * PIECE + 2)]
+            assert b"".join(parts) == self.DATA[PIECE - 2 : 4 * PIECE + 2]
+            assert max(map(len, parts)) <= PIECE
+        [pack] = pack_files(tmp_path)
+        assert pack.stat().st_size < len(self.DATA) * 0.75
+
+    @pytest.mark.parametrize("streamed", [False, True])
+    async def test_off_means_off_and_what_is_packed_stays_readable(self, tmp_path: Path, *, streamed: bool) -> None:
+        async with opened_store(tmp_path) as (store, _db):
+            await self._put(store, streamed=streamed)
+        async with opened_store(tmp_path, compress=False) as (store, _db):
+            await self._put(store, study=2, streamed=streamed)
+            for study in (1, 2):
+                assert await everything(store, instance_uid(study, 1)) == self.DATA
+        small, large = sorted(path.stat().st_size for path in pack_files(tmp_path))
+        assert small < len(self.DATA) * 0.75 < len(self.DATA) < large
+
+    async def test_compressed_syntaxes_are_not_packed_again(self, tmp_path: Path) -> None:
+        async with opened_store(tmp_path) as (store, _db):
+            await store.put(header(transfer_syntax_uid=TransferSyntaxUID("1.2.840.10008.1.2.4.50")), self.DATA)
+        [pack] = pack_files(tmp_path)
+        assert pack.stat().st_size > len(self.DATA)
+
+    async def test_it_is_the_same_instance_however_it_is_kept(self, tmp_path: Path) -> None:
+        async with opened_store(tmp_path, compress=False) as (store, _db):
+            await self._put(store, streamed=False)
+        async with opened_store(tmp_path) as (store, _db):
+            assert (await store.put(header(), self.DATA)).outcome is PutOutcome.SAME
+
+    async def _put(self, store: ObjectStore, *, streamed: bool, study: int = 1) -> None:
+        one = header(study=study)
+        await (store.put_stream(one, _pieces(self.DATA)) if streamed else store.put(one, self.DATA))
 
 
 class TestStreams:
@@ -244,9 +311,11 @@ class TestStreams:
 
 
 class TestDamage:
-    @pytest.fixture
-    async def damaged(self, tmp_path: Path) -> AsyncIterator[tuple[ObjectStore, Path, bytes]]:
-        data = os.urandom(600_000)
+    @pytest.fixture(params=["as it is", "packed"])
+    async def damaged(
+        self, request: pytest.FixtureRequest, tmp_path: Path
+    ) -> AsyncIterator[tuple[ObjectStore, Path, bytes]]:
+        data = os.urandom(600_000) if request.param == "as it is" else os.urandom(300_000) + os.urandom(300) * 1000
         async with opened_store(tmp_path) as (store, _db):
             await store.put(header(), data)
             await store.indexed()
@@ -257,7 +326,7 @@ class TestDamage:
     def positions(length: int) -> Iterator[int]:
         yield from range(40, 900, 7)  # header, wrapped key, meta, commitment
         yield from range(1200, length, 40_000)
-        yield length - 1
+        yield from (length - 100, length - 30, length - 20, length - 1)  # the table of a packed one, the last tag
 
     async def test_a_flipped_bit_is_an_error_that_names_the_object(
         self, damaged: tuple[ObjectStore, Path, bytes]
@@ -290,6 +359,40 @@ class TestDamage:
         pack.unlink()
         with pytest.raises(ObjectDamaged):
             await (await store.reader(instance_uid(1, 1))).read()
+
+    async def test_a_block_that_is_authentic_and_wrong(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        wrong = Codec().pack(bytes(700_000), 2)
+        assert wrong is not None
+        bad = replace(wrong, blocks=[wrong.blocks[0], b"x" * len(wrong.blocks[1]), wrong.blocks[2]])
+        monkeypatch.setattr(Codec, "pack", lambda *_args: bad)
+        async with opened_store(tmp_path) as (store, _db):
+            object_id = str((await store.put(header(), bytes(700_000))).object_id)
+            reader = await store.reader(instance_uid(1, 1))
+            assert await reader.read(0, PIECE) == bytes(PIECE)
+            with pytest.raises(ObjectDamaged, match=object_id):
+                await reader.read()
+
+    async def test_a_table_that_is_authentic_and_wrong(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        right = Codec().pack(bytes(700_000), 2)
+        assert right is not None
+        bad = replace(right, layout=replace(right.layout, lengths=(1, *right.layout.lengths[1:])))
+        monkeypatch.setattr(Codec, "pack", lambda *_args: bad)
+        async with opened_store(tmp_path) as (store, _db):
+            await store.put(header(), bytes(700_000))
+            with pytest.raises(ObjectDamaged):
+                await (await store.reader(instance_uid(1, 1))).read()
+
+    async def test_an_object_of_a_later_version_says_so_and_stays(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(RecordBuilder, "for_packed", lambda key, _packed: RecordBuilder(key, codec=7))
+        async with opened_store(tmp_path) as (store, db):
+            await store.put(header(), b"in some other way")
+            await store.indexed()
+            await _forget(db)
+        async with opened_store(tmp_path) as (store, _db):  # which takes it from the pack again
+            with pytest.raises(CodecUnknown):
+                await (await store.reader(instance_uid(1, 1))).read()
 
     async def test_objects_that_were_exchanged(self, store: ObjectStore, tmp_path: Path) -> None:
         for number in (1, 2):

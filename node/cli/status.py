@@ -18,6 +18,7 @@ def status(session: Session) -> None:
         click.echo(f"  {s['peer_id']}")
         held = (
             f"{show.plural(s['studies'], 'study')}, {show.plural(s['instances'], 'instance')}, {show.size(s['bytes'])}"
+            f" in {show.size(s['disk_bytes'])}"
         )
         click.echo(f"  holds      {held}" + (f", {s['quarantined']} in quarantine" if s["quarantined"] else ""))
         click.echo(f"  peers      {s['peers']['trusted']} trusted, {s['peers']['connected']} connected")

@@ -6,8 +6,9 @@ of the body, so that proves the body's length on the way.
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -66,27 +67,56 @@ class ObjectReader:
     async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """The bytes from ``start`` to ``end`` (that of the data set if None) in verified pieces of 256 KiB at most."""
         offset, end = start, self.size if end is None else min(end, self.size)
-        while offset < end:
-            length = min(READ_AHEAD_BYTES - offset % CHUNK_BYTES, end - offset)  # no chunk and no block is opened twice
-            pieces = await self._in_thread(partial(self._pieces, offset, length))
-            for piece in pieces:
-                offset += len(piece)
-                yield piece
+        ahead = self._ahead(offset, end)
+        try:
+            while ahead is not None:
+                pieces = await ahead
+                offset += sum(map(len, pieces))
+                ahead = self._ahead(offset, end)  # unpacked while these are on their way to whoever reads
+                for piece in pieces:
+                    yield piece
+        finally:
+            if ahead is not None:
+                ahead.cancel()
 
-    async def _in_thread(self, work: Callable[[], _T]) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+    async def read_packed(self, offset: int, length: int) -> tuple[Layout | None, bytes]:
+        """``length`` bytes from ``offset`` of the blocks as they are packed, and where those lie.
+
+        (None, no bytes) if the data set is kept as it is.
+        """
+        return await self._in_thread(partial(self._read_packed, offset, length))
+
+    def _ahead(self, offset: int, end: int) -> asyncio.Future[list[bytes]] | None:
+        if offset >= end:
+            return None
+        length = min(READ_AHEAD_BYTES - offset % CHUNK_BYTES, end - offset)  # nothing is opened twice
+        return self._in_thread(partial(self._pieces, offset, length))
+
+    def _in_thread(self, work: Callable[[], _T]) -> asyncio.Future[_T]:
+        return asyncio.get_running_loop().run_in_executor(self._executor, work)
 
     def _read(self, offset: int, length: int) -> bytes:
         return b"".join(self._pieces(offset, length))
 
     def _pieces(self, offset: int, length: int) -> list[bytes]:
+        with self._opened() as (fd, body):
+            if body.layout is None:
+                return self._decrypt(fd, body, offset, length)
+            return self._unpack(fd, body, body.layout, offset, length)
+
+    def _read_packed(self, offset: int, length: int) -> tuple[Layout | None, bytes]:
+        with self._opened() as (fd, body):
+            if body.layout is None:
+                return None, b""
+            wanted = min(length, body.layout.starts[-1] - offset)
+            return body.layout, b"".join(self._decrypt(fd, body, offset, wanted))
+
+    @contextmanager
+    def _opened(self) -> Iterator[tuple[int, "_Body"]]:
         try:
             fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                body = self._body or self._open(fd)
-                if body.layout is None:
-                    return self._decrypt(fd, body, offset, length)
-                return self._unpack(fd, body, body.layout, offset, length)
+                yield fd, self._body or self._open(fd)
             finally:
                 os.close(fd)
         except (OSError, IntegrityError) as exc:

@@ -90,6 +90,7 @@ class Totals:
     instances: int
     size: int  # bytes of data sets
     quarantined: int
+    disk_bytes: int  # of the packs: packed, encrypted, with what is staged and in quarantine
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +116,9 @@ async def totals(rx: Read) -> Totals:
     """The sums over everything visible."""
     row = await rx.fetch_one("SELECT count(*), coalesce(sum(instances), 0), coalesce(sum(bytes), 0) FROM study")
     quarantined = await rx.fetch_value("SELECT count(*) FROM quarantine")
+    disk_bytes = await rx.fetch_value("SELECT coalesce(sum(indexed_bytes), 0) FROM pack")
     assert row is not None
-    return Totals(row[0], row[1], row[2], quarantined)
+    return Totals(row[0], row[1], row[2], quarantined, disk_bytes)
 
 
 async def find_studies(rx: Read, query: StudyQuery) -> list[StudySummary]:

@@ -64,6 +64,7 @@ class StatusResource:
             "studies": totals.studies,
             "instances": totals.instances,
             "bytes": totals.size,
+            "disk_bytes": totals.disk_bytes,
             "quarantined": totals.quarantined,
             "peers": {
                 "trusted": len(trusted),

@@ -111,6 +111,14 @@ class UnknownStudy(StoreError):
     status = 404
 
 
+class Withdrawn(StoreError):
+    """This was here and has been withdrawn."""
+
+    code = "withdrawn"
+    advice = "See `leveret studies --withdrawn` for when and why."
+    status = 410
+
+
 class DigestMismatch(StoreError):
     """What arrived is not what the manifest says."""
 

@@ -22,6 +22,7 @@ class Admission:
     stored: int  # now visible, not held before
     same: int  # held already
     quarantined: int  # contradict what is held here: put aside
+    hidden: int  # were withdrawn meanwhile: kept, not shown
     manifest: Manifest | None  # the revision that was closed by this; None if nothing was new
 
 
@@ -59,7 +60,7 @@ async def admit(tx: Write, transfer: RequestId, manifest: Manifest, *, origin: P
     closed = None
     if added.stored:
         closed = await revisions.close(tx, study, now=now, at_least=manifest.revision)
-    return Admission(added.stored, added.same, added.quarantined, closed)
+    return Admission(added.stored, added.same, added.quarantined, added.hidden, closed)
 
 
 async def _require_complete(tx: Write, entries: Sequence[ManifestEntry]) -> None:
@@ -68,7 +69,9 @@ async def _require_complete(tx: Write, entries: Sequence[ManifestEntry]) -> None
     if missing:
         uids = msgspec.json.encode([str(entry.sop_instance_uid) for entry in missing]).decode()
         aside = await tx.fetch_all(
-            "SELECT uid, digest FROM quarantine WHERE uid IN (SELECT value FROM json_each(?))", (uids,)
+            "SELECT uid, digest FROM quarantine WHERE uid IN (SELECT value FROM json_each(?1))"
+            " UNION SELECT uid, digest FROM hidden WHERE uid IN (SELECT value FROM json_each(?1))",
+            (uids,),
         )
         put_aside = {(row[0], bytes(row[1])) for row in aside}
         missing = [e for e in missing if (str(e.sop_instance_uid), e.digest.value) not in put_aside]

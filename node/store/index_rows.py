@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from node.model.ids import Digest, ObjectId
+from node.model.ids import Digest, ObjectId, PatientKey
 from node.model.instance import InstanceHeader
+from node.model.lifecycle import HiddenReason
+from node.store import identity, tombstones
 from node.store.engine import Write
 from node.store.pack_format import QuarantineReason, RecordMeta
 from node.store.study_queries import fold
@@ -43,6 +45,7 @@ class Added:
     same: int = 0
     quarantined: int = 0
     staged: int = 0
+    hidden: int = 0  # under a tombstone: kept, not shown
 
 
 async def add(tx: Write, entries: Sequence[Entry]) -> Added:
@@ -78,18 +81,23 @@ async def add_visible(tx: Write, entries: Sequence[Entry], added: Added) -> None
     if not entries:
         return
     uids = msgspec.json.encode([str(e.meta.header.sop_instance_uid) for e in entries]).decode()
-    rows = await tx.fetch_all("SELECT uid, digest FROM instance WHERE uid IN (SELECT value FROM json_each(?))", (uids,))
-    held = {row[0]: Digest(bytes(row[1])) for row in rows}
+    held = await _held(tx, uids)
+    stones = await tombstones.of_studies(tx, {e.meta.header.study_instance_uid for e in entries})
     batch = _Batch(tx)
     for entry in entries:
         uid = str(entry.meta.header.sop_instance_uid)
-        known = held.get(uid)
-        if known == entry.meta.digest:
+        known = held.setdefault(uid, _Held())
+        if entry.meta.digest in known.digests:
             added.same += 1
             continue
-        reason = QuarantineReason.CONTENT_DIFFERS if known is not None else await batch.add(entry)
+        buried = [s for s in stones.get(entry.meta.header.study_instance_uid, ()) if s.covers(entry.meta)]
+        if buried and not known.taken:
+            known.take(entry.meta.digest)
+            added.hidden += await _hide(tx, entry, buried[0].reason)
+            continue
+        reason = QuarantineReason.CONTENT_DIFFERS if known.taken else await batch.add(entry)
         if reason is None:
-            held[uid] = entry.meta.digest
+            known.take(entry.meta.digest)
             added.stored += 1
         else:
             added.quarantined += await _put_aside(tx, entry, reason)
@@ -102,9 +110,36 @@ async def add_visible(tx: Write, entries: Sequence[Entry], added: Added) -> None
 
 
 @dataclass(slots=True)
+class _Held:
+    """What is there under a SOP Instance UID, shown or hidden."""
+
+    digests: set[Digest] = field(default_factory=set)
+    taken: bool = False  # by one that counts: what another took the place of does not
+
+    def take(self, digest: Digest) -> None:
+        self.digests.add(digest)
+        self.taken = True
+
+
+async def _held(tx: Write, uids: str) -> dict[str, _Held]:
+    rows = await tx.fetch_all(
+        "SELECT uid, digest, 1 FROM instance WHERE uid IN (SELECT value FROM json_each(?1)) UNION ALL"
+        " SELECT uid, digest, reason <> 'superseded' FROM hidden WHERE uid IN (SELECT value FROM json_each(?1))",
+        (uids,),
+    )
+    held: dict[str, _Held] = {}
+    for uid, digest, counts in rows:
+        one = held.setdefault(uid, _Held())
+        one.digests.add(Digest(bytes(digest)))
+        one.taken |= bool(counts)
+    return held
+
+
+@dataclass(slots=True)
 class _Study:
     id: int
     patient: tuple[str, str]
+    origin: bytes | None
     instances: int = 0
     bytes: int = 0
     series: int = 0
@@ -127,8 +162,13 @@ class _Batch:
         header = entry.meta.header
         study = await self._study(str(header.study_instance_uid))
         series = await self._series_of(str(header.series_instance_uid))
-        if study and study.patient != (header.patient.issuer, header.patient.patient_id):
-            return QuarantineReason.PATIENT_DIFFERS
+        if study and study.origin != _origin(entry):
+            return QuarantineReason.ORIGIN_DIFFERS
+        patient = (header.patient.issuer, header.patient.patient_id)
+        if study and study.patient != patient:
+            was = await identity.was_formerly(self.tx, header.study_instance_uid, header.patient)
+            if not was and study.patient != _key(await identity.survivor(self.tx, header.patient)):
+                return QuarantineReason.PATIENT_DIFFERS
         if series and (study is None or series[1] != study.id):
             return QuarantineReason.SERIES_DIFFERS
         study = study or await self._make_study(entry)
@@ -170,10 +210,10 @@ class _Batch:
 
     async def _study(self, uid: str) -> _Study | None:
         if uid not in self.studies:
-            row = await self.tx.fetch_one("SELECT id, issuer, patient_id FROM study WHERE uid = ?", (uid,))
+            row = await self.tx.fetch_one("SELECT id, issuer, patient_id, origin FROM study WHERE uid = ?", (uid,))
             if row is None:
                 return None
-            self.studies[uid] = _Study(row[0], (row[1], row[2]))
+            self.studies[uid] = _Study(row[0], (row[1], row[2]), None if row[3] is None else bytes(row[3]))
         return self.studies[uid]
 
     async def _series_of(self, uid: str) -> tuple[int, int] | None:
@@ -185,20 +225,23 @@ class _Batch:
         return self.series[uid]
 
     async def _make_study(self, entry: Entry) -> _Study:
-        h = entry.meta.header
+        h, origin = entry.meta.header, _origin(entry)
+        if origin is None:
+            h = await identity.as_survivor(self.tx, h)
+        revision = await identity.revision_to_go_on_from(self.tx, h.study_instance_uid)
         new = await self.tx.insert(
             "INSERT INTO study (uid, space, issuer, patient_id, patient_name, patient_name_match, patient_name_raw,"
             " birth_date, sex, character_set, date, time, accession_number, study_id, description,"
-            " referring_physician, origin, changed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " referring_physician, origin, revision, changed_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 str(h.study_instance_uid), entry.space, h.patient.issuer, h.patient.patient_id, h.demographics.name,
                 fold(h.demographics.name), h.patient_name_raw, h.demographics.birth_date, h.demographics.sex,
                 h.specific_character_set, h.study_date, h.study_time, h.accession_number, h.study_id,
-                h.study_description, h.referring_physician, entry.meta.origin.digest if entry.meta.origin else None,
-                entry.meta.received_at,
+                h.study_description, h.referring_physician, origin, revision, entry.meta.received_at,
             ),
         )  # fmt: skip
-        study = _Study(new, (h.patient.issuer, h.patient.patient_id))
+        study = _Study(new, (h.patient.issuer, h.patient.patient_id), origin)
         self.studies[str(h.study_instance_uid)] = study
         return study
 
@@ -229,6 +272,24 @@ async def _stage(tx: Write, entries: Sequence[Entry]) -> int:
             for e in entries
         ],
     )  # fmt: skip
+
+
+def _origin(entry: Entry) -> bytes | None:
+    return entry.meta.origin.digest if entry.meta.origin else None
+
+
+def _key(patient: PatientKey) -> tuple[str, str]:
+    return patient.issuer, patient.patient_id
+
+
+async def _hide(tx: Write, entry: Entry, reason: HiddenReason) -> int:
+    meta = entry.meta
+    row = (
+        str(meta.header.sop_instance_uid), str(meta.header.study_instance_uid), str(meta.header.series_instance_uid),
+        meta.digest.value, reason.value, None, None, entry.object_id.value, entry.pack, entry.offset, meta.encode(),
+        meta.received_at,
+    )  # fmt: skip
+    return await tombstones.insert_hidden(tx, [row])
 
 
 async def _put_aside(tx: Write, entry: Entry, reason: QuarantineReason) -> int:

@@ -20,6 +20,8 @@ class Kind(Enum):
     VISIBLE = 0
     STAGED = 1
     ASIDE = 2
+    HIDDEN = 3
+    SUPERSEDED = 4  # another data set was put in its place: it is known, and contradicts nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,9 @@ class KnownInstances:
 async def _collect_held(rx: Read, questions: list[_Question], found: dict[SOPInstanceUID, list[Known]]) -> None:
     rows = await rx.fetch_all(
         "SELECT 0, uid, digest, object_id FROM instance WHERE uid IN (SELECT value FROM json_each(?1))"
-        " UNION ALL SELECT 2, uid, digest, object_id FROM quarantine WHERE uid IN (SELECT value FROM json_each(?1))",
+        " UNION ALL SELECT 2, uid, digest, object_id FROM quarantine WHERE uid IN (SELECT value FROM json_each(?1))"
+        " UNION ALL SELECT iif(reason = 'superseded', 4, 3), uid, digest, object_id FROM hidden"
+        "  WHERE uid IN (SELECT value FROM json_each(?1))",
         (_json_of(questions),),
     )
     for kind, uid, digest, object_id in rows:

@@ -64,6 +64,7 @@ class QuarantineReason(StrEnum):
     CONTENT_DIFFERS = "content_differs"  # its SOP Instance UID is held with other bytes
     PATIENT_DIFFERS = "patient_differs"  # its study is held under another patient
     SERIES_DIFFERS = "series_differs"  # its Series Instance UID is held in another study
+    ORIGIN_DIFFERS = "origin_differs"  # its study is held as another facility's, or as one's own
 
 
 class _HeaderMeta(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

@@ -24,6 +24,10 @@ async def delete_study(directory: Path, db: Database, study: StudyInstanceUID) -
             "DELETE FROM study WHERE space = ?",  # its series and revisions go with it
             "DELETE FROM staged WHERE pack IN (SELECT name FROM pack WHERE space = ?)",
             "DELETE FROM quarantine WHERE pack IN (SELECT name FROM pack WHERE space = ?)",
+            "DELETE FROM hidden WHERE pack IN (SELECT name FROM pack WHERE space = ?)",
+            "DELETE FROM withdrawn_study WHERE uid = (SELECT study_uid FROM space WHERE ref = ?)",
+            "DELETE FROM revision_history WHERE study_uid = (SELECT study_uid FROM space WHERE ref = ?)",
+            "DELETE FROM formerly WHERE study_uid = (SELECT study_uid FROM space WHERE ref = ?)",
             "DELETE FROM pack WHERE space = ?",
             "DELETE FROM space WHERE ref = ?",
         ):
@@ -45,6 +49,7 @@ async def _doom_unused(tx: Write, transfer: RequestId) -> None:
         "SELECT name FROM pack WHERE transfer = ?"
         " AND NOT EXISTS (SELECT 1 FROM instance i WHERE i.pack = pack.name)"
         " AND NOT EXISTS (SELECT 1 FROM quarantine q WHERE q.pack = pack.name)"
+        " AND NOT EXISTS (SELECT 1 FROM hidden h WHERE h.pack = pack.name)"
         " AND NOT EXISTS (SELECT 1 FROM staged t WHERE t.pack = pack.name)"
     )
     await tx.execute(f"INSERT INTO doomed_pack (name) {unused}", (transfer.value,))

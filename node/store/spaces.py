@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from node.crypto.keystore import KeyStore
 from node.crypto.seal import KEY_BYTES
 from node.model.ids import PatientKey, SeriesInstanceUID, StudyInstanceUID, StudyRef
+from node.store import identity
 from node.store.engine import Database
 from node.store.pack_format import QuarantineReason, SpaceKey
 from node.store.waiting import Turns
@@ -27,6 +28,7 @@ class Space:
         self.key = key
         self.study = study
         self.patient = patient  # whose study it is; None until its first visible instance claims it
+        self.is_received: bool | None = None  # whether it is another facility's; None: to be looked up
         self.unindexed = 0  # records queued or durable that the index does not know yet
         self.idle = asyncio.Event()  # no put is under way
         self.idle.set()
@@ -123,7 +125,11 @@ class Spaces:
             owner = self._series.get(series) or (space.study if held is None else StudyInstanceUID(held))
         if owner != space.study:
             return QuarantineReason.SERIES_DIFFERS
-        if not space.claim(patient):
+        if space.is_received is None:
+            space.is_received = await self._is_received(space.study)
+        if space.is_received:  # what has a contradiction to fear came by no transfer: it is one's own
+            return QuarantineReason.ORIGIN_DIFFERS
+        if not space.claim(patient) and not await self._claim_as_former(space, patient):
             return QuarantineReason.PATIENT_DIFFERS
         self._series[series] = space.study
         space.series.add(series)
@@ -142,8 +148,28 @@ class Spaces:
     def admitted(self, study: StudyInstanceUID, patient: PatientKey) -> None:
         """The study has become visible by admission: from now on it is this patient's."""
         space = self._cached.get(study)
-        if space is not None and space.claim(patient):
+        if space is None:
+            return
+        space.is_received = None
+        if space.claim(patient):
             space.settle()
+
+    def corrected(self, study: StudyInstanceUID, patient: PatientKey) -> None:
+        """From now on the study is this patient's."""
+        space = self._cached.get(study)
+        if space is not None and space.patient is not None:
+            space.patient = patient
+
+    async def _is_received(self, study: StudyInstanceUID) -> bool:
+        async with self._db.read() as rx:
+            return bool(await rx.fetch_value("SELECT origin IS NOT NULL FROM study WHERE uid = ?", (str(study),)))
+
+    async def _claim_as_former(self, space: Space, patient: PatientKey) -> bool:
+        """Claim the study for its patient in the name of one who turned out to be the same."""
+        async with self._db.read() as rx:
+            if not await identity.is_same(rx, space.study, patient, space.patient):
+                return False
+        return space.patient is not None and space.claim(space.patient)
 
     async def _load_or_make(self, study: StudyInstanceUID) -> Space:
         async with self._db.read() as rx:

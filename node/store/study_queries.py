@@ -154,13 +154,13 @@ async def find_instances(rx: Read, query: InstanceQuery) -> list[StoredInstance]
     where.any_of("i.sop_class_uid", query.sop_class_uids)
     where.text("i.number", query.number)
     rows = await rx.fetch_all(
-        f"SELECT {_INSTANCE_COLUMNS} FROM study s JOIN series e ON e.study_id = s.id"  # noqa: S608
+        f"SELECT {INSTANCE_COLUMNS} FROM study s JOIN series e ON e.study_id = s.id"  # noqa: S608
         f" JOIN instance i ON i.series_id = e.id WHERE {where.sql}"
         " ORDER BY s.date DESC, s.id, CAST(e.number AS INTEGER), e.id, CAST(i.number AS INTEGER), i.id"
         " LIMIT ? OFFSET ?",
         (*where.params, _limit(query.limit), query.offset),
     )
-    return [_stored_instance(row) for row in rows]
+    return [stored_instance(row) for row in rows]
 
 
 async def locate(rx: Read, instances: Sequence[SOPInstanceUID]) -> dict[SOPInstanceUID, Location]:
@@ -292,7 +292,7 @@ def _study_summary(row: Row) -> StudySummary:
     )
 
 
-_INSTANCE_COLUMNS = (
+INSTANCE_COLUMNS = (  # of `study` s, `series` e and `instance` i; :func:`stored_instance` reads them
     "i.sop_class_uid, i.uid, s.uid, e.uid, i.transfer_syntax, s.issuer, s.patient_id, s.patient_name, s.birth_date,"
     " s.sex, s.date, s.time, s.accession_number, s.study_id, s.description, s.referring_physician,"
     " e.date, e.time, e.description, e.number, e.modality, e.body_part,"
@@ -301,7 +301,8 @@ _INSTANCE_COLUMNS = (
 )
 
 
-def _stored_instance(row: Row) -> StoredInstance:
+def stored_instance(row: Row) -> StoredInstance:
+    """An instance from a row that begins with INSTANCE_COLUMNS."""
     header = InstanceHeader(
         sop_class_uid=SOPClassUID(row[0]),
         sop_instance_uid=SOPInstanceUID(row[1]),

@@ -104,8 +104,11 @@ async def test_other_bytes_than_the_manifest_says_do_not_count(opened: tuple[Obj
 
 async def test_what_is_held_already_need_not_come(opened: tuple[ObjectStore, Database]) -> None:
     store, db = opened
-    await store.put(header(instance=1), BODIES[1])
-    await store.close_revision(study_uid(1))
+    first = RequestId.new()
+    await stage(store, {1: BODIES[1]}, first)
+    await store.indexed()
+    async with db.write() as tx:
+        await store.admit(tx, first, replace(await manifest_of({1: BODIES[1]}), revision=1), origin=ORIGIN)
     again = await store.put(header(instance=1), BODIES[1], transfer=TRANSFER)
     assert again.outcome is PutOutcome.SAME
     await stage(store, {number: body for number, body in BODIES.items() if number > 1})
@@ -117,7 +120,7 @@ async def test_what_is_held_already_need_not_come(opened: tuple[ObjectStore, Dat
         admitted = await store.admit(tx, TRANSFER, await manifest_of(BODIES), origin=ORIGIN)
     assert (admitted.stored, admitted.manifest) == (0, None)
     [study] = await store.studies()
-    assert (study.instances, study.revision, study.origin) == (5, 3, None)
+    assert (study.instances, study.revision, study.origin) == (5, 3, ORIGIN)
 
 
 async def test_what_arrived_meanwhile_wins(opened: tuple[ObjectStore, Database]) -> None:
@@ -128,9 +131,10 @@ async def test_what_arrived_meanwhile_wins(opened: tuple[ObjectStore, Database])
     await store.indexed()
     async with db.write() as tx:
         admitted = await store.admit(tx, TRANSFER, await manifest_of(BODIES), origin=ORIGIN)
-    assert (admitted.stored, admitted.same, admitted.quarantined) == (3, 1, 1)
+    # The study is one's own now: what was brought must not pass for that.
+    assert (admitted.stored, admitted.same, admitted.quarantined) == (0, 1, 4)
     assert await (await store.reader(instance_uid(1, 2))).read() == b"our own version"
-    assert (await store.totals()).quarantined == 1
+    assert (await store.totals()).quarantined == 4
 
 
 async def test_admission_claims_the_study_for_its_patient(opened: tuple[ObjectStore, Database]) -> None:

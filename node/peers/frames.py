@@ -1,8 +1,9 @@
 """Many instances in one body: the framing of object streams (docs/protocol/transfer.md), without any input or output.
 
-A stream is a sequence of frames: a head of 12 bytes (index u32, length u64, big endian), then ``length`` bytes. An
-index below :data:`CONTROL` numbers an instance of the manifest; END says that the holder sent all it was asked for, and
-STOP that it will not go on, with an error code as its bytes. A body that ends without either was cut.
+A stream is a sequence of frames: a head of 12 bytes (index u32, codec u8, length u56, big endian), then ``length``
+bytes. The codec says how the instance is packed; 0: not at all. An index below :data:`CONTROL` numbers an instance of
+the manifest; END says that the holder sent all it was asked for, and STOP that it will not go on, with an error code as
+its bytes. A body that ends without either was cut.
 """
 
 import re
@@ -21,14 +22,16 @@ _STOP: Final = 0xFFFF_FFFE
 _CODE = re.compile(rb"[a-z][a-z0-9_]{0,63}")
 MAX_CODE_BYTES: Final = 64
 
+_LENGTH_BITS: Final = 56
+
 END_FRAME: Final = _HEAD.pack(_END, 0)
 
 
-def head(index: int, length: int) -> bytes:
-    """The head of instance ``index`` of ``length`` bytes; its data follow."""
-    if not 0 <= index < CONTROL:
-        raise ValueError(index)
-    return _HEAD.pack(index, length)
+def head(index: int, length: int, codec: int = 0) -> bytes:
+    """The head of instance ``index``, whose ``length`` bytes follow, packed by ``codec``."""
+    if not 0 <= index < CONTROL or length >> _LENGTH_BITS:
+        raise ValueError(index, length)
+    return _HEAD.pack(index, codec << _LENGTH_BITS | length)
 
 
 def stop_frame(code: str) -> bytes:
@@ -41,9 +44,11 @@ def stop_frame(code: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class PieceFrame:
-    """Bytes of one instance from ``offset`` on: all of them, unless the instance is longer than the reader's pieces."""
+    """Bytes of one instance from ``offset`` on: all of them, unless the frame is longer than the reader's pieces."""
 
     index: int
+    codec: int
+    length: int  # of the whole frame
     offset: int
     data: bytes
     is_last: bool
@@ -67,16 +72,17 @@ Frame = PieceFrame | StopFrame | EndFrame
 class FrameReader:
     """Takes bytes as they come, gives frames; instances longer than ``piece_bytes`` in pieces of that length.
 
-    ``size_of(index)`` is the length that the manifest promises, or None for an index that is not the next one: nothing
-    is gathered before the length was held against it, so a lying peer costs no memory. What was fed must stay as it
-    is until its frame is whole.
+    ``fits(index, codec, length)`` says whether the manifest promises such a frame next: nothing is gathered before, so
+    a lying peer costs no memory. What was fed must stay as it is until its frame is whole.
     """
 
-    def __init__(self, size_of: Callable[[int], int | None], *, piece_bytes: int) -> None:
-        self._size_of = size_of
+    def __init__(self, fits: Callable[[int, int, int], bool], *, piece_bytes: int) -> None:
+        self._fits = fits
         self._piece_bytes = piece_bytes
         self._head = bytearray()
         self._index = 0
+        self._codec = 0
+        self._length = 0
         self._offset = 0  # of the piece in its frame
         self._left = 0  # bytes of the frame behind the piece
         self._parts: list[memoryview] = []  # of the piece; joined once, when it is whole
@@ -115,10 +121,11 @@ class FrameReader:
         elif index == _STOP:
             allowed = 0 < length <= MAX_CODE_BYTES
         else:
-            allowed = index < CONTROL and length == self._size_of(index)
+            self._codec, length = length >> _LENGTH_BITS, length & ((1 << _LENGTH_BITS) - 1)
+            allowed = index < CONTROL and self._fits(index, self._codec, length)
         if not allowed:
-            raise FrameError("an index or a length that was not asked for")
-        self._index, self._offset, self._left, self._in_body = index, 0, length, True
+            raise FrameError("an index, a codec or a length that was not asked for")
+        self._index, self._length, self._offset, self._left, self._in_body = index, length, 0, length, True
         self._next_piece()
 
     def _next_piece(self) -> None:
@@ -147,7 +154,7 @@ class FrameReader:
         return StopFrame(data.decode("ascii"))
 
     def _complete_piece(self, data: bytes) -> PieceFrame:
-        frame = PieceFrame(self._index, self._offset, data, is_last=not self._left)
+        frame = PieceFrame(self._index, self._codec, self._length, self._offset, data, is_last=not self._left)
         self._offset += len(data)
         self._in_body = bool(self._left)
         if self._in_body:

@@ -1,6 +1,6 @@
 """Requests, releases, object streams and receipts between two nodes (docs/protocol/transfer.md)."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Protocol
 
@@ -23,17 +23,24 @@ CANCEL = "/peer/v1/requests/{id}/cancel"
 
 JOSE = "application/jose"  # RFC 7515 section 9.2.1: compact serialisation
 MAX_INDEXES = 1024  # instances one stream may be asked for; the next stream asks for more
+MAX_CODECS = 8  # that a recipient can name
 MAX_WANTED_BYTES = 16 * 1024  # 1024 indexes of seven digits fit
 
 Writer = Callable[[bytes | bytearray | memoryview], Awaitable[None]]
 
 
-class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which instances of a release to send, by their number in its manifest, in this order."""
+class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Which instances of a release to send, by their number in its manifest, in this order.
+
+    ``codecs``: how they may be packed; those that the holder does not know mean nothing to it.
+    """
 
     instances: Annotated[
         list[Annotated[int, msgspec.Meta(ge=0, lt=CONTROL)]], msgspec.Meta(min_length=1, max_length=MAX_INDEXES)
     ]
+    codecs: Annotated[list[Annotated[int, msgspec.Meta(ge=0, le=255)]], msgspec.Meta(max_length=MAX_CODECS)] = (
+        msgspec.field(default_factory=list)
+    )
 
 
 class RequestPort(Protocol):
@@ -66,9 +73,9 @@ class ObjectPort(Protocol):
     """Where object streams come from."""
 
     def open(
-        self, peer: PeerId, request_id: RequestId, indexes: Sequence[int]
+        self, peer: PeerId, request_id: RequestId, indexes: Sequence[int], codecs: Collection[int]
     ) -> AbstractAsyncContextManager[ObjectSource]:
-        """Check that ``peer`` may have these instances now; raises why not."""
+        """Check that ``peer`` may have these instances now, packed by ``codecs`` or not at all; raises why not."""
 
 
 def routes(requests: RequestPort, objects: ObjectPort) -> Iterable[web.RouteDef]:
@@ -87,7 +94,8 @@ def routes(requests: RequestPort, objects: ObjectPort) -> Iterable[web.RouteDef]
     async def stream(request: web.Request) -> web.StreamResponse:
         request_id = _id(request)
         wanted = await wire.read_struct(request, Wanted, limit=MAX_WANTED_BYTES)
-        async with objects.open(wire.peer_of(request), request_id, wanted.instances) as source:
+        opened = objects.open(wire.peer_of(request), request_id, wanted.instances, wanted.codecs)
+        async with opened as source:
             async with wire.stream_reply(request) as reply:
                 await source.run(reply.write)
             return reply.response

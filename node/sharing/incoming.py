@@ -4,23 +4,37 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypedDict
 
-from node.dicom.pool import ParserPool
+from node.dicom.pool import ByteSource, ParserPool
 from node.errors.peers import RemoteRefusal
 from node.errors.sharing import FrameError, InstanceConflict, ReleaseMismatch, StreamCut
-from node.errors.storage import DigestMismatch
+from node.errors.storage import BlockDamaged, DigestMismatch
+from node.model.ids import Digest, PeerId, RequestId
 from node.model.instance import InstanceHeader, ManifestEntry
 from node.model.release import ReleasedStudy, ReleaseManifest
 from node.peers.client import PeerClient
 from node.peers.frames import HEAD_BYTES, MAX_CODE_BYTES, EndFrame, FrameReader, PieceFrame, StopFrame
 from node.peers.handlers_requests import OBJECTS, Wanted
 from node.sharing.budget import Budget
+from node.store.codec import (
+    CODEC_IDENTITY,
+    CODEC_SHUFFLE_ZSTD,
+    MAX_WIRE_BYTES,
+    Layout,
+    Packed,
+    packed_limit,
+    tail_size,
+)
 from node.store.objects import ObjectStore, PutOutcome, PutResult
 
 MEMORY_BYTES = 64 * 1024 * 1024  # instances of one transfer that are in memory at once, whole or in pieces
-PIECE_BYTES = 16 * 1024 * 1024  # larger instances pass through in pieces of this; a header must fit into the first
+PIECE_BYTES = (
+    16 * 1024 * 1024
+)  # larger instances pass through in pieces of this; tail and header must fit into the first
+FORMS = 2  # in which a small one is in memory: as it came, and as it is
 PIECES = 3  # of one large instance in memory: being read, waiting, being written
+CODECS = (CODEC_SHUFFLE_ZSTD,)  # that holders are asked for; what they do not know they do not use
 OVERHEAD_BYTES = 64 * 1024  # what even the smallest instance counts for: its task and buffers
 PUTS = 48  # instances on their way to the disk at once: many share a sync, and few queue inside the store
 HEAD_SECONDS = 60.0  # the holder may have to load the release first
@@ -38,6 +52,13 @@ class Count:
     wire_bytes: int = 0
 
 
+class _How(TypedDict):
+    source: str
+    origin: PeerId
+    transfer: RequestId
+    expected: Digest
+
+
 class Stager:
     """Checks instances against the manifest and stages them."""
 
@@ -49,47 +70,53 @@ class Stager:
         self.budget = Budget(MEMORY_BYTES)
         self._places = asyncio.Semaphore(PUTS)
 
-    async def take(self, index: int, data: bytes, taken: int) -> None:
+    async def take(self, frame: PieceFrame, taken: int) -> None:
         """Stage one whole instance; gives the budget back that was ``taken`` for it."""
-        study, entry = self._manifest.instances[index]
+        study, entry = self._manifest.instances[frame.index]
         try:
+            packed, data = None, frame.data
+            if frame.codec == CODEC_SHUFFLE_ZSTD:
+                packed = Packed.from_wire(data, entry.size)
+                data = await self._store.unpack(packed.layout, data[tail_size(entry.size) :], 0, entry.size)
             header = await self._parsers.parse_header(data, entry.transfer_syntax_uid)
             async with self._places:
-                await self._stage(checked(header, study, entry), entry, data)
+                put = self._store.put(checked(header, study, entry), data, packed=packed, **self._how(entry))
+                self._staged(await put, entry)
+        except (BlockDamaged, DigestMismatch) as exc:
+            raise ReleaseMismatch from exc
         finally:
             self.budget.give_back(taken)
 
-    async def take_pieces(self, index: int, pieces: "asyncio.Queue[bytes | None]", taken: int) -> None:
+    async def take_pieces(self, index: int, pieces: "asyncio.Queue[PieceFrame | None]", taken: int) -> None:
         """Stage one large instance from its pieces; None is the end."""
         study, entry = self._manifest.instances[index]
         try:
             first = await pieces.get()
             assert first is not None
-            source = _Beginning(first, entry.size)
+            layout, data = None, first.data
+            source: ByteSource = _Beginning(data, entry.size)
+            if first.codec == CODEC_SHUFFLE_ZSTD:
+                layout, data = _layout(first, entry.size), data[tail_size(entry.size) :]
+                source = _PackedBeginning(self._store, layout, data)
             header = await self._parsers.parse_header(source, entry.transfer_syntax_uid)
-            await self._stage(checked(header, study, entry), entry, _pieces(first, pieces))
+            stream = _pieces(data, pieces)
+            put = self._store.put_stream(checked(header, study, entry), stream, layout=layout, **self._how(entry))
+            self._staged(await put, entry)
+        except (BlockDamaged, DigestMismatch) as exc:
+            raise ReleaseMismatch from exc
         finally:
             self.budget.give_back(taken)
 
-    async def _stage(self, header: InstanceHeader, entry: ManifestEntry, data: bytes | AsyncIterator[bytes]) -> None:
-        try:
-            result = await self._put(header, entry, data)
-        except DigestMismatch as exc:
-            raise ReleaseMismatch from exc
+    def _how(self, entry: ManifestEntry) -> "_How":
+        return _How(
+            source="peer", origin=self._manifest.holder, transfer=self._manifest.request_id, expected=entry.digest
+        )
+
+    def _staged(self, result: PutResult, entry: ManifestEntry) -> None:
         if result.outcome is PutOutcome.QUARANTINED:
             raise InstanceConflict
         self._count.instances += 1
         self._count.size += entry.size
-
-    async def _put(self, header: InstanceHeader, entry: ManifestEntry, data: bytes | AsyncIterator[bytes]) -> PutResult:
-        origin, transfer = self._manifest.holder, self._manifest.request_id
-        if isinstance(data, bytes):
-            return await self._store.put(
-                header, data, source="peer", origin=origin, transfer=transfer, expected=entry.digest
-            )
-        return await self._store.put_stream(
-            header, data, source="peer", origin=origin, transfer=transfer, expected=entry.digest
-        )
 
 
 def checked(header: InstanceHeader, study: ReleasedStudy, entry: ManifestEntry) -> InstanceHeader:
@@ -132,19 +159,19 @@ class IncomingStream:
         self._puts = puts
         self._expected: deque[int] = deque()
         self._taken = 0  # budget for the instance that comes next
-        self._pieces: asyncio.Queue[bytes | None] | None = None  # of the large instance that is coming
+        self._pieces: asyncio.Queue[PieceFrame | None] | None = None  # of the large instance that is coming
         self._large: asyncio.Task[None] | None = None  # what takes them
 
     async def run(self, batch: Sequence[int]) -> None:
         """Ask for these instances and hand each to the stager; they may not be durable yet when this returns."""
         self._expected = deque(batch)
-        reader = FrameReader(self._size_of, piece_bytes=PIECE_BYTES)
-        most = sum(self._size(index) + HEAD_BYTES for index in batch) + HEAD_BYTES + MAX_CODE_BYTES
+        reader = FrameReader(self._fits, piece_bytes=PIECE_BYTES)
+        most = sum(packed_limit(self._size(index)) + HEAD_BYTES for index in batch) + HEAD_BYTES + MAX_CODE_BYTES
         path = OBJECTS.format(id=self._manifest.request_id)
         try:
             await self._make_room()
             async with self._client.stream(
-                "POST", path, body=Wanted(list(batch)), max_bytes=most, head_seconds=HEAD_SECONDS
+                "POST", path, body=Wanted(list(batch), list(CODECS)), max_bytes=most, head_seconds=HEAD_SECONDS
             ) as body:
                 async for data in body:
                     self._count.wire_bytes += len(data)
@@ -165,8 +192,8 @@ class IncomingStream:
             if self._expected:
                 raise FrameError("instances are missing")
             return
-        if frame.is_last and self._pieces is None:
-            self._begin(self._stager.take(frame.index, frame.data, self._hand_over()))
+        if frame.is_last and self._pieces is None and self._size(frame.index) <= PIECE_BYTES:
+            self._begin(self._stager.take(frame, self._hand_over()))
         else:
             await self._pass_on(frame)
         if frame.is_last:
@@ -177,7 +204,7 @@ class IncomingStream:
         if self._pieces is None:
             self._pieces = asyncio.Queue(maxsize=1)
             self._large = self._begin(self._stager.take_pieces(frame.index, self._pieces, self._hand_over()))
-        await self._pieces.put(frame.data)
+        await self._pieces.put(frame)
         if frame.is_last:
             await self._pieces.put(None)
             self._pieces = None
@@ -191,16 +218,21 @@ class IncomingStream:
 
     async def _make_room(self) -> None:
         if self._expected:
-            cost = min(self._size(self._expected[0]), PIECES * PIECE_BYTES) + OVERHEAD_BYTES
+            cost = min(FORMS * self._size(self._expected[0]), PIECES * PIECE_BYTES) + OVERHEAD_BYTES
             self._taken = await self._stager.budget.take(cost)
 
     def _hand_over(self) -> int:
         taken, self._taken = self._taken, 0
         return taken
 
-    def _size_of(self, index: int) -> int | None:
-        """Instances come in the order in which they were asked for."""
-        return self._size(index) if self._expected and self._expected[0] == index else None
+    def _fits(self, index: int, codec: int, length: int) -> bool:
+        """Instances come in the order in which they were asked for, and are not longer than the manifest says."""
+        if not self._expected or self._expected[0] != index:
+            return False
+        size = self._size(index)
+        if codec == CODEC_SHUFFLE_ZSTD:
+            return size <= MAX_WIRE_BYTES and tail_size(size) < length <= packed_limit(size)
+        return codec == CODEC_IDENTITY and length == size
 
     def _size(self, index: int) -> int:
         return self._manifest.instances[index][1].size
@@ -223,7 +255,33 @@ class _Beginning:
         return bytes(memoryview(self._data)[offset : offset + length])
 
 
-async def _pieces(first: bytes, following: "asyncio.Queue[bytes | None]") -> AsyncIterator[bytes]:
+class _PackedBeginning:
+    """The same of a packed one, of which it unpacks no more than is read."""
+
+    def __init__(self, store: ObjectStore, layout: Layout, blocks: bytes) -> None:
+        self._store = store
+        self._layout = layout
+        self._blocks = blocks
+
+    @property
+    def size(self) -> int:
+        return self._layout.size
+
+    async def read(self, offset: int, length: int) -> bytes:
+        end = min(offset + length, self.size)
+        if end > PIECE_BYTES:
+            raise ReleaseMismatch("a header of that length")
+        return await self._store.unpack(self._layout, self._blocks, offset, end)
+
+
+def _layout(first: PieceFrame, size: int) -> Layout:
+    layout = Layout.decode(first.data[: tail_size(size)], size)
+    if layout.packed_size != first.length:
+        raise BlockDamaged
+    return layout
+
+
+async def _pieces(first: bytes, following: "asyncio.Queue[PieceFrame | None]") -> AsyncIterator[bytes]:
     yield first
     while (piece := await following.get()) is not None:
-        yield piece
+        yield piece.data

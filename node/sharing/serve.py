@@ -6,7 +6,7 @@ falls between. The bytes themselves are ``sharing.stream``'s business.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -35,6 +35,7 @@ from node.peers.messages import MAX_MANIFEST_BYTES, decode_manifest
 from node.sharing.stream import LiveRelease, OutStream, Pace
 from node.sharing.trust import TrustList
 from node.store import audit, consents, requests, transfers
+from node.store.codec import CODEC_SHUFFLE_ZSTD
 from node.store.engine import Database, Read, Write
 from node.store.objects import ObjectStore
 
@@ -94,7 +95,9 @@ class ObjectServer:
                     live.stop(PeerNotTrusted.code)
 
     @asynccontextmanager
-    async def open(self, peer: PeerId, request_id: RequestId, indexes: Sequence[int]) -> AsyncIterator[OutStream]:
+    async def open(
+        self, peer: PeerId, request_id: RequestId, indexes: Sequence[int], codecs: Collection[int] = ()
+    ) -> AsyncIterator[OutStream]:
         """Check that ``peer`` may have these instances now, and hold a place for the stream.
 
         Raises:
@@ -116,7 +119,8 @@ class ObjectServer:
                 raise InvalidRequest("instances")
             live.pace.rate = self._parts.trust.policy_of(peer).max_rate
             self._check(live)
-            yield OutStream(self._parts.store, live, live.manifest, indexes, self._check)
+            packed = CODEC_SHUFFLE_ZSTD in codecs
+            yield OutStream(self._parts.store, live, live.manifest, indexes, self._check, packed=packed)
         finally:
             live.streams -= 1
             live.idle_since = self._parts.clock.monotonic()

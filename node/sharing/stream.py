@@ -1,20 +1,25 @@
 """One object stream: frames of whole instances, at the peer's pace, checked before each.
 
+An instance that is packed on the disk goes as it lies there if the recipient can take that: decrypted, not unpacked.
+
 A stream that must stop does so before the next instance, with a STOP frame that says why; if the instance that is on
 its way is not out within half a second, the connection is cut.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from node.clock import Clock
 from node.errors.base import LeveretError
+from node.errors.crypto_keys import IntegrityError
 from node.errors.sharing import ObjectUnavailable, StreamCut
 from node.errors.storage import StoreError
 from node.model.ids import PeerId, RequestId, SOPInstanceUID
 from node.model.release import ReleaseManifest
 from node.peers import frames
 from node.peers.limits import PIECE_BYTES
+from node.store.codec import CODEC_SHUFFLE_ZSTD, MAX_WIRE_BYTES, Layout
 from node.store.objects import ObjectStore
 from node.store.reading import ObjectReader
 
@@ -93,7 +98,10 @@ class OutStream:
         manifest: ReleaseManifest,
         indexes: Sequence[int],
         check: Callable[[LiveRelease], None],
+        *,
+        packed: bool = False,
     ) -> None:
+        self._packed = packed
         self._store = store
         self._live = live
         self._manifest = manifest
@@ -123,35 +131,40 @@ class OutStream:
                 if place % LOOK_UP == 0:
                     readers = await self._store.readers(self._uids(place))
                 self._check(self._live)
-                reader, first = await self._open(index, readers)
+                opened = await self._open(index, readers)
             except LeveretError as exc:
                 await write(frames.stop_frame(exc.code))
                 return
-            await self._send_instance(index, first, reader, write)
+            await self._send_instance(index, opened, write)
         await write(frames.END_FRAME)
 
     def _uids(self, place: int) -> list[SOPInstanceUID]:
         return [self._manifest.instances[i][1].sop_instance_uid for i in self._indexes[place : place + LOOK_UP]]
 
-    async def _open(self, index: int, readers: Mapping[SOPInstanceUID, ObjectReader]) -> tuple[ObjectReader, bytes]:
-        """An instance's reader, and its first bytes (all of them unless it is large)."""
+    async def _open(self, index: int, readers: Mapping[SOPInstanceUID, ObjectReader]) -> "_Opened":
+        """An instance in the form in which it goes, with its first bytes (all of them unless it is large)."""
         entry = self._manifest.instances[index][1]
         reader = readers.get(entry.sop_instance_uid)
         if index in self._live.damaged or reader is None or reader.size != entry.size:
             raise ObjectUnavailable
         try:
-            first = await reader.read(0, min(entry.size, WHOLE_BYTES))
-        except StoreError as exc:
+            return await _opened(reader, packed=self._packed)
+        except (StoreError, IntegrityError) as exc:
             raise ObjectUnavailable from exc
-        return reader, first
 
-    async def _send_instance(self, index: int, first: bytes, reader: ObjectReader, write: Writer) -> None:
-        await self._write(frames.head(index, reader.size), write)
-        await self._write(first, write)
-        offset = len(first)
-        while offset < reader.size:
+    async def _send_instance(self, index: int, opened: "_Opened", write: Writer) -> None:
+        reader, layout = opened.reader, opened.layout
+        if layout is None:
+            end = reader.size
+            await self._write(frames.head(index, end), write)
+        else:
+            end = layout.starts[-1]
+            await self._write(frames.head(index, layout.packed_size, CODEC_SHUFFLE_ZSTD) + layout.encode(), write)
+        await self._write(opened.first, write)
+        offset = len(opened.first)
+        while offset < end:
             try:
-                piece = await reader.read(offset, min(WHOLE_BYTES, reader.size - offset))
+                piece = await opened.read(offset)
             except LeveretError as exc:
                 self._live.damaged.add(index)  # next time it is refused before it begins
                 raise StreamCut from exc
@@ -169,3 +182,26 @@ class OutStream:
             await self._live.pace.take(len(piece))
             await write(piece)
             self._live.wire_bytes += len(piece)
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """An instance that is about to be sent: packed as ``layout`` says, or (None) not."""
+
+    reader: ObjectReader
+    layout: Layout | None
+    first: bytes
+
+    async def read(self, offset: int) -> bytes:
+        """What follows at ``offset``: of the blocks, or of the data set."""
+        if self.layout is None:
+            return await self.reader.read(offset, WHOLE_BYTES)
+        return (await self.reader.read_packed(offset, WHOLE_BYTES))[1]
+
+
+async def _opened(reader: ObjectReader, *, packed: bool) -> _Opened:
+    if packed and reader.size <= MAX_WIRE_BYTES:
+        layout, first = await reader.read_packed(0, WHOLE_BYTES)
+        if layout is not None:
+            return _Opened(reader, layout, first)
+    return _Opened(reader, None, await reader.read(0, WHOLE_BYTES))

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Final, Self
 
 import numpy as np
@@ -31,6 +31,7 @@ CODECS: Final = frozenset({CODEC_IDENTITY, CODEC_SHUFFLE_ZSTD})
 
 BLOCK_BYTES: Final = 256 * 1024  # as large as the chunks in which bodies are encrypted
 WIDTHS: Final = (1, 2, 4, 8)  # bytes of an element; 1: nothing to shuffle
+MAX_WIRE_BYTES: Final = 16 * 1024**3  # larger data sets travel unpacked: the tail, held whole, stays below 300 KB
 SMALLEST_BYTES: Final = 4096  # below that the record's own overhead is larger than what could be won
 LEVEL: Final = 1  # level 3 wins another 2 % for three times the time
 
@@ -69,6 +70,11 @@ def block_size(size: int, index: int) -> int:
 def tail_size(size: int) -> int:
     """Bytes of what stands behind the blocks of a data set of ``size`` bytes."""
     return 4 * block_count(size) + _TAIL.size
+
+
+def packed_limit(size: int) -> int:
+    """The most bytes that a data set of ``size`` bytes can have when it is packed."""
+    return size + tail_size(size)
 
 
 @dataclass(frozen=True)
@@ -118,6 +124,20 @@ class Packed:
     layout: Layout
     blocks: Sequence[Buffer]
 
+    @classmethod
+    def from_wire(cls, data: Buffer, size: int) -> Self:
+        """From the form in which a data set of ``size`` bytes travels: its tail first, then the blocks.
+
+        Raises:
+            BlockDamaged: the lengths do not fit each other.
+        """
+        view = memoryview(data)
+        layout = Layout.decode(view[: tail_size(size)], size)
+        if layout.packed_size != len(view):
+            raise BlockDamaged
+        blocks = view[tail_size(size) :]
+        return cls(layout, [blocks[start:end] for start, end in pairwise(layout.starts)])
+
 
 class _Tools:
     """What one thread needs at a time: zstandard's contexts and room for a shuffled block."""
@@ -166,6 +186,24 @@ class Codec:
             return bytes(block)
         with self._tools() as tools:
             return _unpack(tools, block, width, size)
+
+    def unpack(self, layout: Layout, blocks: Buffer, offset: int, end: int, *, base: int = 0) -> list[bytes]:
+        """The bytes from ``offset`` to ``end`` of the data set, a piece for each block.
+
+        ``blocks`` are the packed bytes from ``base`` on; they need not reach farther than ``end``.
+
+        Raises:
+            BlockDamaged: they do not reach as far, or a block does not hold what the layout says.
+        """
+        view, pieces = memoryview(blocks), []
+        for index in range(offset // BLOCK_BYTES, block_count(end)):
+            block = view[layout.starts[index] - base : layout.starts[index + 1] - base]
+            if len(block) != layout.lengths[index]:
+                raise BlockDamaged
+            plain, at = self.unpack_block(block, layout.width, block_size(layout.size, index)), index * BLOCK_BYTES
+            whole = offset <= at and at + len(plain) <= end
+            pieces.append(plain if whole else plain[max(0, offset - at) : end - at])
+        return pieces
 
     @contextmanager
     def _tools(self) -> Iterator[_Tools]:

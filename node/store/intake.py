@@ -21,12 +21,13 @@ from node.errors.storage import DigestMismatch
 from node.model.ids import Digest, ObjectId, PeerId, RequestId, SOPInstanceUID, StudyInstanceUID
 from node.model.instance import InstanceHeader
 from node.store.buffers import Buffers
-from node.store.codec import Codec, element_width
+from node.store.codec import Codec, Packed, element_width
 from node.store.engine import Database
 from node.store.index_rows import Entry
 from node.store.indexer import Indexer
 from node.store.known import Kind, Known, KnownInstances
 from node.store.pack_format import Buffer, QuarantineReason, RecordBuilder, RecordMeta
+from node.store.packing import AsItIs, Form, PackingStream
 from node.store.packs import Disk, Done, Pack
 from node.store.spaces import Space, Spaces
 from node.store.waiting import Turns, to_the_end
@@ -43,6 +44,7 @@ class Arrival:
     origin: PeerId | None
     transfer: RequestId | None
     expected: Digest | None
+    packed: Packed | None = None  # the same bytes, packed already
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +63,10 @@ def judge(
 
     One that was put aside before is new once what it contradicted is gone.
     """
-    kept = [one for one in known if one.kind is not Kind.ASIDE]
-    same = [one for one in kept if one.digest == digest]
+    held = [one for one in known if one.kind is not Kind.ASIDE]
+    same = [one for one in held if one.digest == digest]
     if same:
         return same[0]
-    held = any(one.kind is not Kind.SUPERSEDED for one in kept)
     reason = QuarantineReason.CONTENT_DIFFERS if held else contradiction
     if reason is None:
         return None
@@ -202,9 +203,13 @@ class Intake:
             quarantine=None,
         )
 
-    def width(self, header: InstanceHeader) -> int:
-        """How wide the elements are by which the instance is packed; 0: it is kept as it is."""
-        return element_width(header) if self._compress else 0
+    def form(self, header: InstanceHeader) -> Form:
+        """How a stream of this instance is kept."""
+        width = self._width(header)
+        return PackingStream(self.codec, width) if width else AsItIs()
+
+    def _width(self, header: InstanceHeader) -> int:
+        return element_width(header) if self._compress else 0  # 0: kept as it is
 
     def retire(self, study: StudyInstanceUID | None = None, transfer: RequestId | None = None) -> list[Pack]:
         """Seal the open packs of ``study``, or of ``transfer``, or all of them; returns them."""
@@ -241,7 +246,7 @@ class Intake:
         verdict = judge(known, digest, contradiction)
         if isinstance(verdict, Known):
             return verdict
-        packed = self.codec.pack(dataset, self.width(header))
+        packed = arrival.packed or self.codec.pack(dataset, self._width(header))
         builder = RecordBuilder.for_packed(space.key, packed)
         meta = replace(self.meta(header, arrival), digest=digest, size=len(dataset), quarantine=verdict)
         buffer, length = builder.whole(meta, dataset, self._buffers, packed)

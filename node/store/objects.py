@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -13,11 +14,11 @@ from node.clock import Clock
 from node.crypto.keystore import KeyStore
 from node.errors.storage import StoreClosed, UnknownInstance
 from node.log import Logger
-from node.model.ids import Digest, ObjectId, PeerId, RequestId, SeriesInstanceUID, SOPInstanceUID, StudyInstanceUID
+from node.model.ids import Digest, ObjectId, PeerId, RequestId, SOPInstanceUID, StudyInstanceUID
 from node.model.instance import InstanceHeader, Manifest, SeriesSummary, StoredInstance, StudySummary
-from node.store import admission, removal, revisions, study_queries, tombstones
+from node.store import admission, removal, revisions, study_queries
 from node.store.admission import Admission
-from node.store.codec import Codec
+from node.store.codec import Codec, Layout, Packed
 from node.store.engine import Database, Write
 from node.store.files import make_folder
 from node.store.indexer import Indexer, Observer
@@ -151,18 +152,20 @@ class ObjectStore:
         origin: PeerId | None = None,
         transfer: RequestId | None = None,
         expected: Digest | None = None,
+        packed: Packed | None = None,
     ) -> PutResult:
         """Store ``dataset`` (without group 0002), whose elements are ``header``; when this returns it survives a crash.
 
         Concurrent puts share their fdatasync. ``transfer``: the instance is staged, invisible until ``admit``.
-        ``source`` says in one word how it came (``dicom``, ``import``, ``stow``, ``peer``).
+        ``source`` says in one word how it came (``dicom``, ``import``, ``stow``, ``peer``). ``packed``: what
+        ``dataset`` was unpacked from, to be kept as it is.
 
         Raises:
             DigestMismatch: it is not ``expected``; nothing was kept.
             DiskFull, StorageFailed: not stored; nothing half-written remains, and what is stored stays readable.
         """
         self._require_open()
-        arrival = Arrival(file_meta, source, origin, transfer, expected)
+        arrival = Arrival(file_meta, source, origin, transfer, expected, packed)
         return _result(*await self._intake.put(header, dataset, arrival))
 
     async def put_stream(
@@ -175,14 +178,32 @@ class ObjectStore:
         origin: PeerId | None = None,
         transfer: RequestId | None = None,
         expected: Digest | None = None,
+        layout: Layout | None = None,
     ) -> PutResult:
-        """Like ``put`` for a data set of any size that arrives in pieces; about a megabyte is in memory at a time."""
+        """Like ``put`` for a data set of any size that arrives in pieces; about a megabyte is in memory at a time.
+
+        ``layout``: what arrives are its blocks, packed like that; they are kept as they are.
+
+        Raises:
+            BlockDamaged: they do not hold what the layout says; nothing was kept.
+        """
         self._require_open()
         arrival = Arrival(file_meta, source, origin, transfer, expected)
         async with self._spaces.use(header.study_instance_uid) as space:
             return _result(
-                *await put_stream(self._intake, space, header, stream, arrival, directory=self._directory, io=self._io)
+                *await put_stream(
+                    self._intake, space, header, stream, arrival, directory=self._directory, io=self._io, layout=layout
+                )
             )
+
+    async def unpack(self, layout: Layout, blocks: Buffer, offset: int, end: int) -> bytes:
+        """The bytes from ``offset`` to ``end`` of a packed data set; ``blocks`` need not reach farther.
+
+        Raises:
+            BlockDamaged: they do not hold what the layout says.
+        """
+        work = partial(self._codec.unpack, layout, blocks, offset, min(end, layout.size))
+        return b"".join(await asyncio.get_running_loop().run_in_executor(self._cpu, work))
 
     async def indexed(self) -> None:
         """Wait until all that was put before is in the index.
@@ -266,16 +287,6 @@ class ObjectStore:
         """What the store holds."""
         async with self._db.read() as rx:
             return await study_queries.totals(rx)
-
-    async def gone(
-        self,
-        study: StudyInstanceUID,
-        series: SeriesInstanceUID | None = None,
-        instance: SOPInstanceUID | None = None,
-    ) -> bool:
-        """Whether what is not visible under these UIDs was withdrawn: errors.storage.Withdrawn, HTTP 410."""
-        async with self._db.read() as rx:
-            return await tombstones.gone(rx, study, series, instance)
 
     # Revisions
 

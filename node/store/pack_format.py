@@ -40,7 +40,7 @@ from node.model.ids import (
 )
 from node.model.instance import Demographics, InstanceHeader
 from node.store.buffers import Buffers
-from node.store.codec import CODEC_IDENTITY, CODEC_SHUFFLE_ZSTD, CODECS, Packed, tail_size
+from node.store.codec import CODEC_IDENTITY, CODEC_SHUFFLE_ZSTD, CODECS, Packed, packed_limit, tail_size
 
 PACK_VERSION = 1
 MAX_META_BYTES = 1024 * 1024  # group 0002 and the index's elements; real ones stay below 4 KiB
@@ -374,4 +374,4 @@ def body_fits(header: RecordHeader, plain: int, size: int) -> bool:
     """Whether a body of ``plain`` bytes can hold a data set of ``size`` bytes; True if a later version must tell."""
     if header.codec == CODEC_IDENTITY:
         return plain == size
-    return header.codec not in CODECS or tail_size(size) <= plain <= size + tail_size(size)
+    return header.codec not in CODECS or tail_size(size) <= plain <= packed_limit(size)

@@ -1,16 +1,59 @@
-"""Packing a stream of bytes, and taking a packed stream apart: a block in memory at a time, whatever the size."""
+"""The forms in which a stream is kept: as it is, packed here, or packed by whoever sent it.
+
+One block is in memory at a time. A form takes bytes as they come and yields pairs: bytes of the data set, for its
+digest, and the bytes that are kept for them.
+"""
 
 from collections.abc import Iterator
+from typing import Protocol
 
 from node.errors.storage import BlockDamaged
-from node.store.codec import BLOCK_BYTES, Buffer, Codec, Layout, block_size
+from node.store.codec import (
+    BLOCK_BYTES,
+    CODEC_IDENTITY,
+    CODEC_SHUFFLE_ZSTD,
+    Buffer,
+    Codec,
+    Layout,
+    block_size,
+)
 
 _TRIES = 4  # blocks in a row that did not get smaller before most are not even tried
 _PAUSE = 8  # of which one is tried then
 
+Pair = tuple[Buffer, Buffer]
+
+
+class Form(Protocol):
+    """See above."""
+
+    codec: int  # of the record
+
+    def update(self, data: Buffer) -> Iterator[Pair]:
+        """Take the next bytes; yields what they complete."""
+
+    def finish(self) -> Iterator[Pair]:
+        """There are no more; yields what is left."""
+
+
+class AsItIs:
+    """The data set itself."""
+
+    codec = CODEC_IDENTITY
+
+    def update(self, data: Buffer) -> Iterator[Pair]:
+        """Yields ``data``."""
+        yield data, data
+
+    def finish(self) -> Iterator[Pair]:
+        """Yields nothing."""
+        yield from ()
+
 
 class PackingStream:
     """Packs a data set whose size is not known before its end."""
+
+    codec = CODEC_SHUFFLE_ZSTD
 
     def __init__(self, codec: Codec, width: int) -> None:
         self._codec = codec
@@ -20,8 +63,8 @@ class PackingStream:
         self._size = 0
         self._misses = 0
 
-    def update(self, data: Buffer) -> Iterator[Buffer]:
-        """Take the next bytes; yields each block that they complete, packed."""
+    def update(self, data: Buffer) -> Iterator[Pair]:
+        """Yields each block that is complete, and the same packed."""
         view = memoryview(data)
         self._size += len(view)
         while len(self._pending) + len(view) >= BLOCK_BYTES:
@@ -35,23 +78,25 @@ class PackingStream:
             view = view[missing:]
         self._pending += view
 
-    def finish(self) -> Iterator[Buffer]:
-        """Yields what is left: the last block and the tail."""
+    def finish(self) -> Iterator[Pair]:
+        """Yields the last block, and the tail, which is kept for no bytes of the data set."""
         if self._pending:
             yield self._pack(memoryview(self._pending))
-        yield Layout(self._size, self._width, tuple(self._lengths)).encode()
+        yield b"", Layout(self._size, self._width, tuple(self._lengths)).encode()
 
-    def _pack(self, block: memoryview) -> Buffer:
+    def _pack(self, block: memoryview) -> Pair:
         packed: Buffer = block
         if self._misses < _TRIES or self._misses % _PAUSE == 0:
             packed = self._codec.pack_block(block, self._width)
         self._misses = self._misses + 1 if len(packed) == len(block) else 0
         self._lengths.append(len(packed))
-        return packed
+        return block, packed
 
 
 class UnpackingStream:
-    """Takes the blocks of a packed data set as they come, in pieces of any size, and gives its bytes."""
+    """Takes the blocks of a packed data set as they come, in pieces of any size."""
+
+    codec = CODEC_SHUFFLE_ZSTD
 
     def __init__(self, codec: Codec, layout: Layout) -> None:
         self._codec = codec
@@ -59,8 +104,8 @@ class UnpackingStream:
         self._pending = bytearray()
         self._next = 0  # block
 
-    def update(self, data: Buffer) -> Iterator[bytes]:
-        """Take the next bytes; yields the bytes of each block that they complete.
+    def update(self, data: Buffer) -> Iterator[Pair]:
+        """Yields the bytes of each block that is complete, and the block.
 
         Raises:
             BlockDamaged: a block does not hold what the layout says, or there are more bytes than blocks.
@@ -70,22 +115,24 @@ class UnpackingStream:
         while view:
             if self._next == len(layout.lengths):
                 raise BlockDamaged
-            part = view[: layout.lengths[self._next] - len(self._pending)]
+            length = layout.lengths[self._next]
+            part = view[: length - len(self._pending)]
             view = view[len(part) :]
-            whole: Buffer = part
-            if self._pending or len(part) < layout.lengths[self._next]:
+            block: Buffer = part
+            if len(part) < length:
                 self._pending += part
-                whole = self._pending
-            if len(whole) == layout.lengths[self._next]:
-                yield self._codec.unpack_block(whole, layout.width, block_size(layout.size, self._next))
+                block = self._pending
+            if len(block) == length:
+                yield self._codec.unpack_block(block, layout.width, block_size(layout.size, self._next)), block
                 self._pending = bytearray()
                 self._next += 1
 
-    def finish(self) -> None:
-        """Say that this was all.
+    def finish(self) -> Iterator[Pair]:
+        """Yields the tail, which is kept for no bytes of the data set.
 
         Raises:
             BlockDamaged: blocks are missing.
         """
         if self._next != len(self._layout.lengths):
             raise BlockDamaged
+        yield b"", self._layout.encode()

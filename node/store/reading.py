@@ -6,7 +6,7 @@ of the body, so that proves the body's length on the way.
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from typing import TypeVar
 from node.crypto.objects import CHUNK_BYTES, HEADER_BYTES, Decryptor
 from node.errors.crypto_keys import IntegrityError
 from node.errors.storage import BlockDamaged, CodecUnknown, ObjectDamaged
-from node.store.codec import BLOCK_BYTES, CODEC_SHUFFLE_ZSTD, CODECS, Codec, Layout, block_size, tail_size
+from node.store.codec import BLOCK_BYTES, CODEC_SHUFFLE_ZSTD, CODECS, Codec, Layout, tail_size
 from node.store.pack_format import RECORD_HEADER_BYTES, RecordHeader, SpaceKey, body_fits, open_body
 from node.store.packs import pack_path
 from node.store.study_queries import Location
@@ -64,7 +64,7 @@ class ObjectReader:
         """The first ``length`` bytes, fewer if the data set is shorter."""
         return await self.read(0, length)
 
-    async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+    async def chunks(self, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
         """The bytes from ``start`` to ``end`` (that of the data set if None) in verified pieces of 256 KiB at most."""
         offset, end = start, self.size if end is None else min(end, self.size)
         ahead = self._ahead(offset, end)
@@ -151,15 +151,8 @@ class ObjectReader:
             return []
         first, last = offset // BLOCK_BYTES, (end - 1) // BLOCK_BYTES
         start = layout.starts[first]
-        packed = memoryview(b"".join(self._decrypt(fd, body, start, layout.starts[last + 1] - start)))
-        pieces = []
-        for index in range(first, last + 1):
-            block = packed[layout.starts[index] - start : layout.starts[index + 1] - start]
-            plain = self._codec.unpack_block(block, layout.width, block_size(self.size, index))
-            at = index * BLOCK_BYTES
-            whole = offset <= at and at + len(plain) <= end
-            pieces.append(plain if whole else plain[max(0, offset - at) : end - at])
-        return pieces
+        packed = b"".join(self._decrypt(fd, body, start, layout.starts[last + 1] - start))
+        return self._codec.unpack(layout, packed, offset, end, base=start)
 
     def _decrypt(self, fd: int, body: "_Body", offset: int, length: int) -> list[bytes]:
         where = body.decryptor.locate(offset, length)

@@ -7,7 +7,7 @@ would take for a record.
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import replace
@@ -19,17 +19,20 @@ from node.errors.base import LeveretError
 from node.errors.storage import DigestMismatch, DiskFull
 from node.model.ids import Digest
 from node.model.instance import InstanceHeader
-from node.store.codec import CODEC_IDENTITY, CODEC_SHUFFLE_ZSTD
+from node.store.codec import Layout
 from node.store.intake import Arrival, Intake, Record, judge
 from node.store.known import Known
 from node.store.pack_format import PACK_HEADER_BYTES, Buffer, RecordBuilder, pack_header
-from node.store.packing import PackingStream
+from node.store.packing import Form, Pair, UnpackingStream
 from node.store.packs import NAME_BYTES, Disk, Done, convert, create_file, pack_path
 from node.store.spaces import Space
 from node.store.waiting import to_the_end
 
 _T = TypeVar("_T")
 GATHER_BYTES = 1024 * 1024  # hashed, encrypted and written in one visit to a thread
+PACKED_BYTES = (
+    128 * 1024
+)  # the same of a stranger's blocks: even if all are as small as can be, a visit ends in a second
 
 
 class _StreamPack:
@@ -40,7 +43,7 @@ class _StreamPack:
         directory: Path,
         space: bytes,
         builder: RecordBuilder,
-        packing: PackingStream | None,
+        form: Form,
         *,
         room: int,
         disk: Disk,
@@ -52,7 +55,7 @@ class _StreamPack:
         self._path = pack_path(directory, self.name)
         self._space = space
         self._encryptor = builder.body_encryptor()
-        self._packing = packing
+        self._form = form
         self._disk = disk
         self._reserve = reserve
         self._body = PACK_HEADER_BYTES + room
@@ -75,14 +78,10 @@ class _StreamPack:
 
     def take(self, pieces: list[Buffer]) -> None:
         for piece in pieces:
-            self.hash.update(piece)
-            self.size += len(piece)
-            for part in self._packing.update(piece) if self._packing else (piece,):
-                self._append(self._encryptor.update(part))
+            self._keep(self._form.update(piece))
 
     def end(self) -> None:
-        for part in self._packing.finish() if self._packing else ():
-            self._append(self._encryptor.update(part))
+        self._keep(self._form.finish())
         self._append(self._encryptor.finish())
 
     def seal(self, head: bytes) -> None:
@@ -99,6 +98,12 @@ class _StreamPack:
         with suppress(OSError):  # what is left has no head and is removed at the next start
             self._path.unlink(missing_ok=True)
 
+    def _keep(self, pairs: Iterator[Pair]) -> None:
+        for plain, kept in pairs:
+            self.hash.update(plain)
+            self.size += len(plain)
+            self._append(self._encryptor.update(kept))
+
     def _append(self, data: bytes) -> None:
         if not data:
             return
@@ -110,20 +115,20 @@ class _StreamPack:
 
 async def put_stream(
     intake: Intake, space: Space, header: InstanceHeader, stream: AsyncIterator[Buffer], arrival: Arrival, *,
-    directory: Path, io: Executor,
+    directory: Path, io: Executor, layout: Layout | None = None,
 ) -> tuple[Known, bool]:  # fmt: skip
-    """Store one instance from ``stream``; returns how it is held, and whether it was held already."""
-    width = intake.width(header)
-    packing = PackingStream(intake.codec, width) if width else None
-    builder = RecordBuilder(space.key, CODEC_SHUFFLE_ZSTD if packing else CODEC_IDENTITY)
+    """Store one instance from ``stream``; returns how it is held, and whether it was held already.
+
+    ``layout``: the stream is that of its blocks, which are kept as they come.
+    """
+    form = UnpackingStream(intake.codec, layout) if layout else intake.form(header)
+    builder = RecordBuilder(space.key, form.codec)
     meta = intake.meta(header, arrival)
     room = builder.head_room(meta)
-    pack = _StreamPack(
-        directory, space.key.space, builder, packing, room=room, disk=intake.disk, reserve=intake.reserve
-    )
+    pack = _StreamPack(directory, space.key.space, builder, form, room=room, disk=intake.disk, reserve=intake.reserve)
     kept = False
     try:
-        await _copy(stream, pack, io)
+        await _copy(stream, pack, io, gather=GATHER_BYTES if layout is None else PACKED_BYTES)
         digest = Digest(pack.hash.digest())
         if arrival.expected is not None and digest != arrival.expected:
             raise DigestMismatch
@@ -148,16 +153,19 @@ async def put_stream(
             await _in_thread(io, pack.discard)
 
 
-async def _copy(stream: AsyncIterator[Buffer], pack: _StreamPack, io: Executor) -> None:
+async def _copy(stream: AsyncIterator[Buffer], pack: _StreamPack, io: Executor, *, gather: int) -> None:
     await _in_thread(io, pack.start)
     pieces: list[Buffer] = []
     gathered = 0
-    async for piece in stream:
-        pieces.append(piece)
-        gathered += len(piece)
-        if gathered >= GATHER_BYTES:
-            await _in_thread(io, partial(pack.take, pieces))
-            pieces, gathered = [], 0
+    async for data in stream:
+        view = memoryview(data)
+        while view:
+            piece, view = view[: gather - gathered], view[gather - gathered :]
+            pieces.append(piece)
+            gathered += len(piece)
+            if gathered >= gather:
+                await _in_thread(io, partial(pack.take, pieces))
+                pieces, gathered = [], 0
     await _in_thread(io, partial(pack.take, pieces))
     await _in_thread(io, pack.end)
 

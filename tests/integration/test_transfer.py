@@ -5,6 +5,7 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import AsyncMock
 
@@ -17,7 +18,7 @@ from node.crypto.jws import JwsType, verify_jws
 from node.errors.sharing import NoSuchTransfer
 from node.errors.storage import DiskFull, IndexBusy
 from node.model.audit import AuditType
-from node.model.ids import RequestId, StudyInstanceUID
+from node.model.ids import RequestId, SOPInstanceUID, StudyInstanceUID
 from node.model.transfer import Direction, TransferState
 from node.model.trust import TrustState
 from node.peers.messages import decode_receipt
@@ -28,7 +29,7 @@ from node.store.study_queries import StudyQuery
 
 Two = tuple[SharingNode, SharingNode]
 STUDY = CtStudy(instances=12, rows=32)
-LARGE = CtStudy(instances=6, rows=160)
+LARGE = CtStudy(instances=4, rows=1024)
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ async def test_a_study_travels_with_a_code(two: Two) -> None:
     total = sum(map(len, held.values()))
     moved = view.transfer
     assert (moved.instances_done, moved.instances_total, moved.bytes_done, moved.bytes_total) == (12, 12, total, total)
-    assert total < moved.wire_bytes < total + 10_000
+    assert total / 2 < moved.wire_bytes < total  # 12 bits of noise in 16
     assert moved.seconds > 0
     (study,) = await lake.store.studies()
     (original,) = await north.store.studies()
@@ -129,23 +130,40 @@ async def test_nothing_is_shown_before_all_is_there(two: Two) -> None:
     assert len(await lake.store.studies()) == 1
 
 
-async def test_large_instances_pass_through_in_pieces(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("form", ["in many pieces", "in one piece once it is packed", "not packed"])
+async def test_large_instances_pass_through_in_pieces(two: Two, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
     """With smaller limits, so that each instance is a large one at both ends."""
-    monkeypatch.setattr(incoming, "PIECE_BYTES", 70_000)
-    monkeypatch.setattr(incoming, "MEMORY_BYTES", 400_000)
-    monkeypatch.setattr(stream, "WHOLE_BYTES", 50_000)
+    study = replace(LARGE, smooth=form == "in one piece once it is packed")
+    monkeypatch.setattr(incoming, "PIECE_BYTES", 500_000 if study.smooth else 300_000)
+    monkeypatch.setattr(incoming, "MEMORY_BYTES", 2_000_000)
+    monkeypatch.setattr(stream, "WHOLE_BYTES", 200_000)
+    if form == "not packed":
+        monkeypatch.setattr(incoming, "CODECS", ())
     north, lake = two
-    held = await north.hold(LARGE)
-    view = await lake.requests.wait(await ask(north, lake, LARGE))
+    held = await north.hold(study)
+    view = await lake.requests.wait(await ask(north, lake, study))
     assert view.state == "COMPLETED"
     assert await lake.bytes_of(held) == held
+    assert (view.transfer.wire_bytes > view.transfer.bytes_total) == (form == "not packed")
+
+
+async def test_blocks_are_kept_as_the_holder_packed_them(two: Two) -> None:
+    north, lake = two
+    held = await north.hold(LARGE)
+    await lake.requests.wait(await ask(north, lake, LARGE))
+    uids = [SOPInstanceUID(uid) for uid in held]
+    theirs, ours = await north.store.readers(uids), await lake.store.readers(uids)
+    for uid in uids:
+        layout, blocks = await ours[uid].read_packed(0, 10**7)
+        assert layout is not None
+        assert (layout, blocks) == await theirs[uid].read_packed(0, 10**7)
 
 
 async def test_a_large_instance_that_is_cut_leaves_nothing_half(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(incoming, "PIECE_BYTES", 70_000)
+    monkeypatch.setattr(incoming, "PIECE_BYTES", 300_000)
     north, lake = two
     held = await north.hold(LARGE)
-    await slow_down(north, lake, 300_000)
+    await slow_down(north, lake, 2_000_000)
     request_id = await ask(north, lake, LARGE)
     await brought(lake, request_id, 1)
     for _ in range(3):
@@ -197,7 +215,7 @@ async def test_a_later_revision_brings_only_what_is_new(two: Two) -> None:
     assert view.state == "COMPLETED"
     assert await lake.bytes_of(more) == more
     new = sum(len(data) for uid, data in more.items() if uid not in held)
-    assert new < view.transfer.wire_bytes < new + 1000
+    assert new / 2 < view.transfer.wire_bytes < new
     (study,) = await lake.store.studies()
     assert study.revision == 2
 

@@ -1,13 +1,15 @@
 """A recipient against holders that lie: whatever they sign or send, nothing of it is shown, and the request ends."""
 
 import hashlib
+import struct
 from base64 import urlsafe_b64decode
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import zstandard
 from support.ct import CtStudy, dataset_of
 from support.sharing_node import ACTOR, SharingNode, befriend, sharing_node
 
@@ -30,6 +32,7 @@ from node.peers.messages import (
 )
 from node.sharing.incoming import Count
 from node.sharing.requests import RequestView
+from node.store.codec import CODEC_SHUFFLE_ZSTD
 from node.store.study_queries import StudyQuery
 
 STUDY = CtStudy(instances=3, rows=16)
@@ -51,6 +54,7 @@ class LyingHolder:
         self.manifest_signer = self.identity
         self.released: dict[RequestId, str] = {}
         self.receipts: list[str] = []
+        self.codecs: list[int] = []  # that the recipient can take
 
     async def prepare(self, parser: SharingNode) -> None:
         """Know what an honest manifest would say."""
@@ -102,8 +106,11 @@ class LyingHolder:
         del peer, request_id
 
     @asynccontextmanager
-    async def open(self, peer: PeerId, request_id: RequestId, indexes: Sequence[int]) -> AsyncIterator["_Stream"]:
+    async def open(
+        self, peer: PeerId, request_id: RequestId, indexes: Sequence[int], codecs: Collection[int]
+    ) -> AsyncIterator["_Stream"]:
         del peer, request_id
+        self.codecs = list(codecs)
         yield _Stream(self.send(indexes))
 
 
@@ -252,13 +259,14 @@ def _streams(holder: LyingHolder) -> dict[str, Callable[[Sequence[int]], list[by
             END_FRAME,
         ],
         "a longer one": lambda _: [head(0, len(data[0]) + 1) + data[0] + b"\0", END_FRAME],
-        "a length without end": lambda _: [head(0, 2**60)],
+        "a length without end": lambda _: [head(0, 2**55)],
         "another index": lambda _: [head(7, 10) + bytes(10), END_FRAME],
         "another order": lambda indexes: holder.honestly(list(reversed(indexes))),
         "one twice": lambda indexes: holder.honestly([indexes[0], *indexes]),
         "an end too soon": lambda _: [END_FRAME],
         "more after the end": lambda indexes: [*holder.honestly(indexes), b"more"],
         "a stop for good": lambda _: [stop_frame("object_unavailable")],
+        "a codec that nobody named": lambda _: [head(0, len(data[0]), 2) + data[0], END_FRAME],
         "no frames": lambda _: [b"HTTP/1.1 200 OK\r\n\r\n" * 100],
     }
 
@@ -270,6 +278,70 @@ async def test_a_stream_that_lies(liar: tuple[LyingHolder, SharingNode], lie: st
     view = await outcome(holder, lake)
     assert view.state == "FAILED"
     await assert_nothing_came(lake, view)
+
+
+def packed_frame(index: int, blocks: bytes, tail: bytes) -> list[bytes]:
+    return [head(index, len(tail) + len(blocks), CODEC_SHUFFLE_ZSTD) + tail + blocks, END_FRAME]
+
+
+def _lies_about_blocks(holder: LyingHolder) -> dict[str, Callable[[Sequence[int]], list[bytes]]]:
+    """Packed instances that are not what they should be; the first of the study is small, one block."""
+    size = len(holder.files[0])
+    good = zstandard.compress(holder.files[0], 1)
+    other = zstandard.compress(holder.files[1][:size].ljust(size, b"\0"), 1)
+    bomb = zstandard.compress(bytes(1 << 28), 1)
+
+    def one(frame: bytes, said: int | None = None) -> Callable[[Sequence[int]], list[bytes]]:
+        tail = struct.pack(">I", len(frame) if said is None else said) + b"\1\0\0\0"
+        return lambda indexes: packed_frame(indexes[0], frame, tail)
+
+    return {
+        "a block that inflates beyond its size": one(bomb),
+        "bytes that are not those of the digest": one(other),
+        "a length that is not the block's": one(good, len(good) - 1),
+        "a block longer than its data": one(good, size + 1),
+        "a block of no bytes": lambda i: packed_frame(i[0], good, bytes(4) + b"\1\0\0\0"),
+        "no zstd": one(b"x" * 100),
+        "a block cut short": one(good[:-1]),
+        "two frames": one(good + good),
+        "a width that there is not": lambda i: packed_frame(i[0], good, struct.pack(">I", len(good)) + b"\3\0\0\0"),
+        "a tail alone": lambda i: [head(i[0], 8, CODEC_SHUFFLE_ZSTD) + bytes(8), END_FRAME],
+        "more than the data set": lambda i: [head(i[0], size + 9, CODEC_SHUFFLE_ZSTD), bytes(size + 9), END_FRAME],
+    }
+
+
+@pytest.mark.parametrize("lie", _lies_about_blocks(LyingHolder()))
+async def test_a_packed_instance_that_lies(liar: tuple[LyingHolder, SharingNode], lie: str) -> None:
+    holder, lake = liar
+    holder.send = _lies_about_blocks(holder)[lie]
+    view = await outcome(holder, lake)
+    assert view.state == "FAILED"
+    assert view.code in {"release_mismatch", "frame_error"}
+    assert CODEC_SHUFFLE_ZSTD in holder.codecs
+    await assert_nothing_came(lake, view)
+
+
+async def test_a_packed_instance_that_is_honest_is_kept_as_it_came(liar: tuple[LyingHolder, SharingNode]) -> None:
+    holder, lake = liar
+    files = holder.files
+
+    def packed(indexes: Sequence[int]) -> list[bytes]:
+        parts = []
+        for index in indexes:
+            block = zstandard.compress(files[index], 19)  # not as this node packs
+            tail = struct.pack(">I", len(block)) + b"\1\0\0\0"
+            parts.append(head(index, len(tail) + len(block), CODEC_SHUFFLE_ZSTD) + tail + block)
+        return [*parts, END_FRAME]
+
+    holder.send = packed
+    view = await outcome(holder, lake)
+    assert view.state == "COMPLETED"
+    assert 0 < view.transfer.wire_bytes < view.transfer.bytes_done
+    uids = [STUDY.sop_uid(number) for number in range(1, 4)]
+    assert await lake.bytes_of(uids) == dict(zip(uids, files, strict=True))
+    readers = await lake.store.readers([SOPInstanceUID(uid) for uid in uids])
+    for reader, file in zip(readers.values(), files, strict=True):
+        assert (await reader.read_packed(0, 10**6))[1] == zstandard.compress(file, 19)
 
 
 async def test_a_stream_that_is_cut_is_resumed(liar: tuple[LyingHolder, SharingNode]) -> None:

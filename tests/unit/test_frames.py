@@ -35,14 +35,17 @@ def read(reader: FrameReader, stream: bytes, cuts: list[int]) -> list[Frame]:
 
 @given(st.lists(st.binary(max_size=300), max_size=6), st.lists(st.integers(0, 5000), max_size=12))
 def test_any_cut_gives_the_same_instances(bodies: list[bytes], cuts: list[int]) -> None:
-    stream = b"".join(head(i, len(body)) + body for i, body in enumerate(bodies)) + END_FRAME
-    reader = FrameReader(lambda index: len(bodies[index]) if index < len(bodies) else None, piece_bytes=PIECE)
+    stream = b"".join(head(i, len(body), i % 3) + body for i, body in enumerate(bodies)) + END_FRAME
+    reader = FrameReader(
+        lambda index, codec, length: codec == index % 3 and length == len(bodies[index]), piece_bytes=PIECE
+    )
     frames = read(reader, stream, cuts)
     assert isinstance(frames.pop(), EndFrame)
     assert reader.ended
     got: dict[int, bytes] = {}
     for frame in frames:
         assert isinstance(frame, PieceFrame)
+        assert (frame.codec, frame.length) == (frame.index % 3, len(bodies[frame.index]))
         assert frame.offset == len(got.get(frame.index, b""))
         assert len(frame.data) <= PIECE
         got[frame.index] = got.get(frame.index, b"") + frame.data
@@ -52,7 +55,7 @@ def test_any_cut_gives_the_same_instances(bodies: list[bytes], cuts: list[int]) 
 
 @given(st.binary(max_size=200))
 def test_garbage_is_an_error_or_incomplete(data: bytes) -> None:
-    reader = FrameReader(lambda _: None, piece_bytes=PIECE)
+    reader = FrameReader(lambda *_: False, piece_bytes=PIECE)
     try:
         frames = list(reader.feed(data))
     except FrameError:
@@ -61,7 +64,7 @@ def test_garbage_is_an_error_or_incomplete(data: bytes) -> None:
 
 
 def test_a_lying_length_costs_no_memory() -> None:
-    reader = FrameReader(lambda _: 10, piece_bytes=PIECE)
+    reader = FrameReader(lambda *given: given == (0, 0, 10), piece_bytes=PIECE)
     tracemalloc.start()
     with pytest.raises(FrameError):
         list(reader.feed(struct.pack(">IQ", 0, 2**62)))
@@ -71,7 +74,7 @@ def test_a_lying_length_costs_no_memory() -> None:
 
 
 def test_a_stop_says_why() -> None:
-    reader = FrameReader(lambda _: None, piece_bytes=PIECE)
+    reader = FrameReader(lambda *_: False, piece_bytes=PIECE)
     assert list(reader.feed(stop_frame("consent_revoked"))) == [StopFrame("consent_revoked")]
 
 
@@ -88,7 +91,7 @@ def test_a_stop_says_why() -> None:
     ],
 )
 def test_what_the_protocol_does_not_know_is_refused(stream: bytes) -> None:
-    reader = FrameReader(lambda _: 4, piece_bytes=PIECE)
+    reader = FrameReader(lambda *_: True, piece_bytes=PIECE)
     with pytest.raises(FrameError):
         list(reader.feed(stream))
 
@@ -96,5 +99,7 @@ def test_what_the_protocol_does_not_know_is_refused(stream: bytes) -> None:
 def test_a_writer_cannot_make_what_a_reader_refuses() -> None:
     with pytest.raises(ValueError, match=str(CONTROL)):
         head(CONTROL, 1)
+    with pytest.raises(ValueError, match=str(2**56)):
+        head(0, 2**56)
     with pytest.raises(ValueError, match="Not A Code"):
         stop_frame("Not A Code")

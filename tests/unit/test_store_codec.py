@@ -77,8 +77,8 @@ def test_every_byte_comes_back(width: int, seed: bytes, repeats: int, noise: byt
 def test_a_stream_in_pieces_of_any_size_is_packed_like_the_whole(size: int, piece: int, smooth: bool) -> None:  # noqa: FBT001 - hypothesis
     data = (SMOOTH * 2)[:size] if smooth else os.urandom(size)
     stream = PackingStream(CODEC, 2)
-    out = [part for at in range(0, size, piece) for part in map(bytes, stream.update(data[at : at + piece]))]
-    out.extend(map(bytes, stream.finish()))
+    out = [bytes(kept) for at in range(0, size, piece) for _, kept in stream.update(data[at : at + piece])]
+    out.extend(bytes(kept) for _, kept in stream.finish())
     body = b"".join(out)
     layout = Layout.decode(body[len(body) - tail_size(size) :], size)
     assert layout.packed_size == len(body)
@@ -86,18 +86,19 @@ def test_a_stream_in_pieces_of_any_size_is_packed_like_the_whole(size: int, piec
     assert whole is None or stored(whole) == body
     taker = UnpackingStream(CODEC, layout)
     blocks = memoryview(body)[: layout.starts[-1]]
-    plain = [part for at in range(0, len(blocks), piece) for part in taker.update(blocks[at : at + piece])]
-    taker.finish()
-    assert b"".join(plain) == data
+    pairs = [pair for at in range(0, len(blocks), piece) for pair in taker.update(blocks[at : at + piece])]
+    pairs.extend(taker.finish())
+    assert b"".join(plain for plain, _ in pairs) == data
+    assert b"".join(kept for _, kept in pairs) == body
 
 
 def test_a_long_stream_of_noise_is_hardly_tried_and_still_packed_where_it_can_be() -> None:
     stream = PackingStream(CODEC, 2)
     parts: list[bytes] = []
     for _ in range(10):
-        parts.extend(map(bytes, stream.update(os.urandom(BLOCK_BYTES))))
+        parts.extend(bytes(kept) for _, kept in stream.update(os.urandom(BLOCK_BYTES)))
     for _ in range(20):
-        parts.extend(map(bytes, stream.update(bytes(BLOCK_BYTES))))
+        parts.extend(bytes(kept) for _, kept in stream.update(bytes(BLOCK_BYTES)))
     lengths = [len(part) for part in parts]
     assert set(lengths[:10]) == {BLOCK_BYTES}
     assert set(lengths[-12:]) == {min(lengths)} != {BLOCK_BYTES}
@@ -243,9 +244,9 @@ def test_a_stream_with_blocks_missing_or_left_over_is_refused() -> None:
     assert packed is not None
     blocks = b"".join(packed.blocks)
     taker = UnpackingStream(CODEC, packed.layout)
-    assert b"".join(taker.update(blocks[:-1])) == SMOOTH[: 2 * BLOCK_BYTES]
+    assert b"".join(plain for plain, _ in taker.update(blocks[:-1])) == SMOOTH[: 2 * BLOCK_BYTES]
     with pytest.raises(BlockDamaged):
-        taker.finish()
+        list(taker.finish())
     taker = UnpackingStream(CODEC, packed.layout)
     with pytest.raises(BlockDamaged):
         list(taker.update(blocks + b"\0"))
@@ -268,9 +269,8 @@ def expand(packed: bytes, size: int) -> bytes:
     if layout.packed_size != len(packed):
         raise BlockDamaged
     taker = UnpackingStream(CODEC, layout)
-    data = b"".join(taker.update(packed[: layout.starts[-1]]))
-    taker.finish()
-    return data
+    pairs = [*taker.update(packed[: layout.starts[-1]]), *taker.finish()]
+    return b"".join(plain for plain, _ in pairs)
 
 
 class TestVectors:

@@ -63,10 +63,11 @@ def judge(
 
     One that was put aside before is new once what it contradicted is gone.
     """
-    held = [one for one in known if one.kind is not Kind.ASIDE]
-    same = [one for one in held if one.digest == digest]
+    kept = [one for one in known if one.kind is not Kind.ASIDE]
+    same = [one for one in kept if one.digest == digest]
     if same:
         return same[0]
+    held = any(one.kind is not Kind.SUPERSEDED for one in kept)
     reason = QuarantineReason.CONTENT_DIFFERS if held else contradiction
     if reason is None:
         return None

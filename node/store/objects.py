@@ -14,9 +14,9 @@ from node.clock import Clock
 from node.crypto.keystore import KeyStore
 from node.errors.storage import StoreClosed, UnknownInstance
 from node.log import Logger
-from node.model.ids import Digest, ObjectId, PeerId, RequestId, SOPInstanceUID, StudyInstanceUID
+from node.model.ids import Digest, ObjectId, PeerId, RequestId, SeriesInstanceUID, SOPInstanceUID, StudyInstanceUID
 from node.model.instance import InstanceHeader, Manifest, SeriesSummary, StoredInstance, StudySummary
-from node.store import admission, removal, revisions, study_queries
+from node.store import admission, removal, revisions, study_queries, tombstones
 from node.store.admission import Admission
 from node.store.codec import Codec, Layout, Packed
 from node.store.engine import Database, Write
@@ -287,6 +287,16 @@ class ObjectStore:
         """What the store holds."""
         async with self._db.read() as rx:
             return await study_queries.totals(rx)
+
+    async def gone(
+        self,
+        study: StudyInstanceUID,
+        series: SeriesInstanceUID | None = None,
+        instance: SOPInstanceUID | None = None,
+    ) -> bool:
+        """Whether what is not visible under these UIDs was withdrawn: errors.storage.Withdrawn, HTTP 410."""
+        async with self._db.read() as rx:
+            return await tombstones.gone(rx, study, series, instance)
 
     # Revisions
 

@@ -44,14 +44,19 @@ def _codec(term: str) -> str:
 
 def decode(raw: bytes, codecs: tuple[str, ...]) -> str:
     """``raw`` as Unicode, control characters replaced; never raises."""
+    text = decode_all(raw, codecs)
+    return text if text.isprintable() else text.translate(_CONTROLS)
+
+
+def decode_all(raw: bytes, codecs: tuple[str, ...]) -> str:
+    """As :func:`decode`, with its control characters: for writing it down in another encoding."""
     try:
-        text = _decode_declared(raw, codecs)
+        return _decode_declared(raw, codecs)
     except UnicodeDecodeError:
         try:
-            text = raw.decode("utf_8")
+            return raw.decode("utf_8")
         except UnicodeDecodeError:
-            text = raw.decode("latin_1")
-    return text if text.isprintable() else text.translate(_CONTROLS)
+            return raw.decode("latin_1")
 
 
 def decode_text(raw: bytes, codecs: tuple[str, ...]) -> str:

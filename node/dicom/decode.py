@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import convert_color_space
 
-from node.dicom.pixels import PixelLayout
+from node.dicom.pixels import PixelLayout, native_photometric
 from node.errors.dicom import HeaderTooLarge, NotDecodable
 
 MAX_PIXELS = 1 << 26  # of one frame; a large mammogram has 2^24
@@ -52,13 +52,25 @@ def decode(frame: bytes, layout: PixelLayout, syntax: str, dataset: Dataset) -> 
         NotDecodable: it cannot be.
         HeaderTooLarge: it is larger than any real frame.
     """
+    return _decoded(frame, layout, syntax, lambda values: _coloured(values, layout, syntax, dataset))
+
+
+def decode_whole(frame: bytes, layout: PixelLayout, syntax: str, dataset: Dataset) -> Stored:
+    """Decode a compressed frame to every value that was encoded: colours stay in their colour space, no bit is cut off.
+
+    What JPEG 2000 and lossy JPEG transform within the codestream comes back as RGB. Raises as :func:`decode`.
+    """
+    return _decoded(frame, layout, syntax, lambda values: _whole(values, layout, syntax, dataset))
+
+
+def _decoded(frame: bytes, layout: PixelLayout, syntax: str, finish: Callable[[Image], Stored]) -> Stored:
     if not 0 < layout.rows * layout.columns <= MAX_PIXELS:
         raise HeaderTooLarge("pixels") if layout.rows * layout.columns else NotDecodable("it has no rows or columns")
     try:
         values = _compressed(frame, layout, syntax) if layout.encapsulated else _native(frame, layout)
         if values.shape[:2] != (layout.rows, layout.columns):
             raise NotDecodable("its size is not what the header says")
-        return _coloured(values, layout, syntax, dataset)
+        return finish(values)
     except (NotDecodable, MemoryError):
         raise
     except Exception as exc:
@@ -143,6 +155,23 @@ def _coloured(values: Image, layout: PixelLayout, syntax: str, dataset: Dataset)
             raise NotDecodable("colour space")
         values = convert_color_space(values, "YBR_FULL", "RGB")
     return Stored(np.ascontiguousarray(values), "RGB", stored)
+
+
+def _whole(values: Image, layout: PixelLayout, syntax: str, dataset: Dataset) -> Stored:
+    bits = int(dataset.get("BitsStored", None) or layout.bits)
+    if layout.bits not in {8, 16, 32} or values.dtype.kind not in "iu":
+        raise NotDecodable("bits allocated")
+    if layout.samples == 1 and values.ndim == _COLOURS - 1:
+        cut = _integers(values, layout, bits, dataset)
+        beyond = values.dtype.kind == "u" and bits < values.dtype.itemsize * 8 and bool((values >> bits).any())
+        whole = values if beyond else cut  # an overlay may lie in the bits above those that are stored
+    elif layout.samples == _COLOURS and values.ndim == _COLOURS and values.dtype.kind == "u":
+        whole = values
+    else:
+        raise NotDecodable("neither grey nor colour")
+    if whole.dtype.kind == "u" and int(whole.max()) >> layout.bits:
+        raise NotDecodable("its values do not fit into the bits allocated")
+    return Stored(np.ascontiguousarray(whole), native_photometric(layout, syntax), bits)
 
 
 def _integers(values: Image, layout: PixelLayout, stored: int, dataset: Dataset) -> Image:

@@ -31,6 +31,7 @@ class Node:
     length: int
     items: "tuple[tuple[Node, ...], ...] | None"
     big: bool = False
+    end: int = 0  # of the whole element
 
 
 class VrDictionary:
@@ -128,7 +129,7 @@ class TreeReader:
             raise Unusual
         elif vr == "UN" and not encoding.big:
             vr, items = self._known(head, after, depth)
-        return Node(head.tag, vr, head.offset, head.length, items, self._encoding.big), after
+        return Node(head.tag, vr, head.offset, head.length, items, self._encoding.big, after), after
 
     def _known(self, head: _Head, end: int, depth: int) -> "tuple[str, tuple[tuple[Node, ...], ...] | None]":
         """What some converter did not know: by the dictionary; UN is implicit little endian inside."""

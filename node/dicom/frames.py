@@ -28,8 +28,8 @@ _END_MARKER = b"\xff\xd9"  # the last bytes of a JPEG, JPEG-LS or JPEG 2000 code
 _ENTRY = 8  # bytes of an offset as it is kept
 
 
-class FrameSource(Protocol):
-    """A data set that is read piece by piece, such as a stored object."""
+class RangeSource(Protocol):
+    """A data set of which any range can be read, such as a stored object."""
 
     @property
     def size(self) -> int:
@@ -37,6 +37,10 @@ class FrameSource(Protocol):
 
     async def read(self, offset: int, length: int) -> bytes:
         """``length`` bytes from ``offset``; fewer only at the end."""
+
+
+class FrameSource(RangeSource, Protocol):
+    """One that is read piece by piece too."""
 
     def chunks(self, start: int, end: int) -> AsyncIterator[bytes]:
         """The bytes from ``start`` to ``end`` in pieces."""
@@ -214,10 +218,29 @@ def swap(raw: bytes, word: int) -> bytes:
     return values.tobytes() + raw[whole:]
 
 
+async def after_fragments(source: RangeSource, at: int) -> int:
+    """Where encapsulated pixel data, whose first item is at ``at``, ends.
+
+    Raises:
+        NoSuchFrame: it does not end. HeaderTooLarge: it has too many fragments.
+    """
+    walker = _Headers(source)
+    for _ in range(MAX_FRAGMENTS):
+        if await walker.is_end(at):
+            return at + _HEADER
+        length = await walker.item(at)
+        if length is None:
+            break
+        at += _HEADER + length
+    else:
+        raise HeaderTooLarge("fragments")
+    raise NoSuchFrame("the fragments do not end")
+
+
 class _Headers:
     """Reads item headers, a chunk at a time."""
 
-    def __init__(self, source: FrameSource) -> None:
+    def __init__(self, source: RangeSource) -> None:
         self._source = source
         self._buffer = b""
         self._base = 0

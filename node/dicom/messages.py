@@ -23,6 +23,8 @@ class TaskKind(StrEnum):
     LAYOUT = "layout"
     FRAME = "frame"
     RENDER = "render"
+    REWRITE = "rewrite"
+    NATIVE = "native"
 
 
 class NeedKind(StrEnum):

@@ -19,6 +19,8 @@ _MAX_NUMBER = 4  # bytes: US, or UL for the length of a document
 MAX_FRAMES = 2**31 - 1  # what an IS can hold
 _MAX_OFFSET = 1 << 48
 
+LOSSY_JPEG = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"})
+
 Place = tuple[int, int]  # offset and length in the data set
 
 
@@ -151,6 +153,19 @@ def _layout(
         document_length=number(DOCUMENT_LENGTH),
         has_content=has_content,
     )
+
+
+def native_photometric(layout: PixelLayout, syntax: str) -> str:
+    """Photometric Interpretation of decoded frames: that of the encoded ones, unless decoding undoes a transformation.
+
+    JPEG 2000 and HTJ2K undo theirs (YBR_RCT without loss), and lossy JPEG is decoded to RGB. Lossless JPEG, JPEG-LS and
+    RLE have none: what they keep as YBR_FULL stays that, for converting it to RGB would lose something.
+    """
+    if layout.samples == 1:
+        return layout.photometric
+    if syntax in LOSSY_JPEG or layout.photometric in {"YBR_RCT", "YBR_ICT"}:
+        return "RGB"
+    return "YBR_FULL" if layout.photometric == "YBR_FULL_422" else layout.photometric
 
 
 class Picture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -13,10 +13,12 @@ from typing import Protocol, Self, TypeVar
 
 import msgspec
 
+from node.dicom.frames import after_fragments as after_stored_fragments
 from node.dicom.messages import Done, Location, Need, NeedKind, Refused, Supply, Task, TaskKind
 from node.dicom.part10 import Buffer
 from node.dicom.pixels import Picture, PixelLayout
 from node.dicom.process import ParserProcess, WorkerLost, WorkerStuck
+from node.dicom.reconcile import Rewrite, Rewritten
 from node.dicom.scan import HeaderFacts, header_of
 from node.dicom.structure import WINDOW, skip_fragments
 from node.errors import LeveretError
@@ -38,6 +40,7 @@ _REFUSALS = {
 }
 _decode_facts = msgspec.msgpack.Decoder(HeaderFacts).decode
 _decode_location = msgspec.msgpack.Decoder(Location).decode
+_decode_rewritten = msgspec.msgpack.Decoder(Rewritten).decode
 _decode_layout = msgspec.msgpack.Decoder(PixelLayout).decode
 _T = TypeVar("_T")
 
@@ -178,6 +181,24 @@ class ParserPool:
         argument = msgspec.json.encode(picture).decode()
         return await self._run(TaskKind.FRAME, dataset, transfer_syntax, argument)
 
+    async def native(self, dataset: Buffer | ByteSource, transfer_syntax: TransferSyntaxUID, picture: Picture) -> bytes:
+        """A frame as native pixels in little endian with every value that was encoded, in its own colour space.
+
+        Raises: as :meth:`frame`.
+        """
+        argument = msgspec.json.encode(picture).decode()
+        return await self._run(TaskKind.NATIVE, dataset, transfer_syntax, argument)
+
+    async def rewrite(
+        self, dataset: Buffer | ByteSource, transfer_syntax: TransferSyntaxUID, wanted: Rewrite
+    ) -> Rewritten:
+        """How the copy that ``wanted`` describes differs from a data set, which is not deflated.
+
+        Raises: as :meth:`parse_header`.
+        """
+        argument = msgspec.json.encode(wanted).decode()
+        return _trusted(_decode_rewritten, await self._run(TaskKind.REWRITE, dataset, transfer_syntax, argument))
+
     async def render(self, dataset: Buffer | ByteSource, transfer_syntax: TransferSyntaxUID, picture: Picture) -> bytes:
         """What ``picture`` asks for, in its form.
 
@@ -259,6 +280,8 @@ class ParserPool:
                 return Supply(abandon=True)
             if need.kind is NeedKind.BYTES:
                 return Supply(data=await job.source.read(need.offset, min(need.length, job.source.size - need.offset)))
+            if job.task.kind is TaskKind.REWRITE and not isinstance(job.source, _Memory):
+                return Supply(offset=await after_stored_fragments(job.source, need.offset))
             return Supply(offset=await _after_fragments(job.source, need.offset))
         except LeveretError as error:
             job.fail(error)

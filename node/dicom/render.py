@@ -14,7 +14,7 @@ from PIL import ImageDraw
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut
 
-from node.dicom.decode import Image, Stored, as_explicit_little, decode
+from node.dicom.decode import Image, Stored, as_explicit_little, decode, decode_whole
 from node.dicom.frames import native_frame
 from node.dicom.grayscale import to_grey
 from node.dicom.heads import read_head
@@ -65,6 +65,14 @@ def transcode(source: Source, syntax: str, argument: str) -> bytes:
     if not layout.encapsulated:
         return frame
     return as_explicit_little(decode(frame, layout, syntax, read_head(source, syntax).dataset), layout)
+
+
+def native(source: Source, syntax: str, argument: str) -> bytes:
+    """A compressed frame as native pixels in little endian, in its own colour space. Raises as :func:`render`."""
+    wanted = msgspec.json.decode(argument, type=Picture)
+    layout = read_layout(source, syntax)
+    dataset = read_head(source, syntax).dataset
+    return as_explicit_little(decode_whole(_frame(source, layout, wanted), layout, syntax, dataset), layout)
 
 
 def _frame(source: Source, layout: PixelLayout, wanted: Picture) -> bytes:

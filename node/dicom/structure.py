@@ -146,6 +146,19 @@ def walk(cursor: Cursor, encoding: Encoding) -> Iterator[Element]:
     raise HeaderTooLarge("elements")
 
 
+def spans(cursor: Cursor, encoding: Encoding) -> Iterator[tuple[Element, int | None]]:
+    """As :func:`walk`, each element with where it ends; None where that is not looked for. Goes on after pixel data."""
+    walker = _Walker(cursor, encoding)
+    element = walker.element(0)
+    for _ in range(MAX_TOP_LEVEL):
+        if element is None:
+            return
+        after = walker.after(element)
+        yield element, after
+        element = None if after is None else walker.element(after)
+    raise HeaderTooLarge("elements")
+
+
 class _Walker:
     """Element headers and the way through delimited sequences."""
 

@@ -30,6 +30,7 @@ from node.dicom.messages import (
     frame,
 )
 from node.dicom.pixels import read_layout
+from node.dicom.reconcile import rewrite
 from node.dicom.scan import scan
 from node.dicom.structure import Unusual
 from node.errors.dicom import DicomRefused, HeaderTooLarge
@@ -138,20 +139,29 @@ def _work(task: Task, source: RemoteSource) -> bytes:
         return msgspec.msgpack.encode(facts)
     if task.kind is TaskKind.LAYOUT:
         return msgspec.msgpack.encode(read_layout(source, task.syntax))
-    if task.kind in {TaskKind.FRAME, TaskKind.RENDER}:
-        _pydicom()
-        from node.dicom import render  # noqa: PLC0415  # imports numpy and Pillow, which only these tasks need
+    if task.kind is TaskKind.REWRITE:
+        return rewrite(source, task.syntax, task.argument)
+    _pydicom()
+    if task.kind in {TaskKind.FRAME, TaskKind.NATIVE, TaskKind.RENDER}:
+        return _picture(task, source)
+    return _metadata(task, source)
 
-        work = render.transcode if task.kind is TaskKind.FRAME else render.render
-        return work(source, task.syntax, task.argument)
+
+def _metadata(task: Task, source: RemoteSource) -> bytes:
     from node.dicom import metadata  # noqa: PLC0415  # imports pydicom, which most workers never need
 
-    _pydicom()
     if task.kind is TaskKind.METADATA:
         return metadata.metadata(source, task.syntax, task.argument)
     if task.kind is TaskKind.VALUE:
         return metadata.value(source, task.syntax, task.argument)
     return msgspec.msgpack.encode(metadata.locate(source, task.syntax, task.argument))
+
+
+def _picture(task: Task, source: RemoteSource) -> bytes:
+    from node.dicom import render  # noqa: PLC0415  # imports numpy and Pillow, which only these tasks need
+
+    work = {TaskKind.FRAME: render.transcode, TaskKind.NATIVE: render.native, TaskKind.RENDER: render.render}
+    return work[task.kind](source, task.syntax, task.argument)
 
 
 def _pydicom() -> ModuleType:

@@ -1,6 +1,6 @@
 """WADO-RS bulk data (PS3.18 section 10.4.1.1.5): the value that a BulkDataURI of the metadata names."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 
 from aiohttp import web
 
@@ -15,8 +15,7 @@ from node.api.dicomweb.retrieval import (
     multipart_type,
     part_head,
     range_headers,
-    start,
-    write_all,
+    stream,
 )
 from node.api.rest.access import IMAGES
 from node.api.routing import Call, Route
@@ -63,17 +62,10 @@ class BulkData:
         word = _WORDS.get(value.vr, 1) if instance.header.transfer_syntax_uid == EXPLICIT_BIG else 1
         if in_parts:
             boundary = new_boundary()
-            answer = await start(call, multipart_type(OCTETS, boundary))
-            await answer.write(part_head(boundary, OCTETS))
-            await write_all(answer, _little(reader, value.offset, value.length, word))
-            await answer.write(closing(boundary))
-            await answer.write_eof()
-            return answer
+            pieces = _part(boundary, _little(reader, value.offset, value.length, word))
+            return await stream(call, multipart_type(OCTETS, boundary), pieces)
         if word > 1:
-            answer = await start(call, OCTETS, length=value.length)
-            await write_all(answer, _little(reader, value.offset, value.length, word))
-            await answer.write_eof()
-            return answer
+            return await stream(call, OCTETS, _little(reader, value.offset, value.length, word), length=value.length)
         return await stream_value(call, reader, (value.offset, value.length), OCTETS)
 
 
@@ -93,10 +85,8 @@ async def stream_value(
     wanted = byte_range(call, length)
     first, end = wanted or (0, length)
     told = {**range_headers(wanted, length), **(headers or {})}
-    answer = await start(call, content_type, length=end - first, status=206 if wanted else 200, headers=told)
-    await write_all(answer, reader.chunks(offset + first, offset + end))
-    await answer.write_eof()
-    return answer
+    pieces = reader.chunks(offset + first, offset + end)
+    return await stream(call, content_type, pieces, length=end - first, status=206 if wanted else 200, headers=told)
 
 
 def _whole(call: Call, data: bytes, *, in_parts: bool) -> web.Response:
@@ -110,7 +100,14 @@ def _whole(call: Call, data: bytes, *, in_parts: bool) -> web.Response:
     return web.Response(body=data[first:end], status=206 if wanted else 200, headers=headers)
 
 
-async def _little(reader: ObjectReader, offset: int, length: int, word: int) -> AsyncIterator[bytes]:
+async def _part(boundary: str, pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    yield part_head(boundary, OCTETS)
+    async for piece in pieces:
+        yield piece
+    yield closing(boundary)
+
+
+async def _little(reader: ObjectReader, offset: int, length: int, word: int) -> AsyncGenerator[bytes, None]:
     """The value in little endian."""
     held = b""
     async for piece in reader.chunks(offset, offset + length):

@@ -1,6 +1,6 @@
 """WADO-RS frames (PS3.18 section 10.4.1.1.6): one or several, as stored or decoded."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 
 from aiohttp import web
 
@@ -8,7 +8,7 @@ from node.api.dicomweb.media import FrameForm, frame_form
 from node.api.dicomweb.multipart import new_boundary
 from node.api.dicomweb.qido import BASE, base_url
 from node.api.dicomweb.reads import Reads
-from node.api.dicomweb.retrieval import closing, find_instances, multipart_type, part_head, start, write_all
+from node.api.dicomweb.retrieval import closing, find_instances, multipart_type, part_head, stream
 from node.api.rest.access import IMAGES
 from node.api.routing import Call, Route
 from node.dicom.frames import FrameIndex, FrameIndexes, FramePlace, frame_bytes
@@ -105,37 +105,31 @@ async def answer_frames(call: Call, shown: Shown, numbers: Sequence[int]) -> web
         count=len(numbers),
     )
     places = [await shown.index.place(shown.reader, number) for number in numbers]  # before anything is answered
-    if form.decoded or layout.deflated:
-        return await _decoded(call, shown, numbers, form)
+    decoded = form.decoded or layout.deflated
     if not form.multipart:
-        is_whole = layout.encapsulated
-        answer = await start(call, form.part_type, length=places[0].length if is_whole else None)
-        await write_all(answer, shown.stored(places[0]))
-        await answer.write_eof()
-        return answer
+        length = places[0].length if layout.encapsulated and not decoded else None
+        return await stream(call, form.part_type, _frame(shown, numbers[0], places[0], decoded=decoded), length=length)
     boundary = new_boundary()
-    answer = await start(call, multipart_type(form.media_type, boundary))
-    for number, place in zip(numbers, places, strict=True):
-        await answer.write(part_head(boundary, form.part_type, _location(call, shown, number)))
-        await write_all(answer, shown.stored(place))
-    await answer.write(closing(boundary))
-    await answer.write_eof()
-    return answer
+    return await stream(call, multipart_type(form.media_type, boundary), _parts(call, shown, numbers, form, boundary))
 
 
-async def _decoded(call: Call, shown: Shown, numbers: Sequence[int], form: FrameForm) -> web.StreamResponse:
-    frame = await shown.decoded(numbers[0])  # before the answer begins: now it can still be refused
-    if not form.multipart:
-        return web.Response(body=frame, headers={"Content-Type": form.part_type})
-    boundary = new_boundary()
-    answer = await start(call, multipart_type(form.media_type, boundary))
+async def _parts(
+    call: Call, shown: Shown, numbers: Sequence[int], form: FrameForm, boundary: str
+) -> AsyncGenerator[bytes, None]:
     for number in numbers:
-        if number != numbers[0]:
-            frame = await shown.decoded(number)
-        await answer.write(part_head(boundary, form.part_type, _location(call, shown, number)) + frame)
-    await answer.write(closing(boundary))
-    await answer.write_eof()
-    return answer
+        yield part_head(boundary, form.part_type, _location(call, shown, number))
+        place = await shown.index.place(shown.reader, number)
+        async for piece in _frame(shown, number, place, decoded=form.decoded or shown.index.layout.deflated):
+            yield piece
+    yield closing(boundary)
+
+
+async def _frame(shown: Shown, number: int, place: FramePlace, *, decoded: bool) -> AsyncGenerator[bytes, None]:
+    if decoded:
+        yield await shown.decoded(number)
+        return
+    async for piece in shown.stored(place):
+        yield piece
 
 
 def frame_numbers(text: str) -> list[int]:

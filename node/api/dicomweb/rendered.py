@@ -5,7 +5,7 @@ series or the frames of an instance come as multipart/related; an instance alone
 what viewers ask for.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 
 import msgspec
 from aiohttp import web
@@ -16,7 +16,7 @@ from node.api.dicomweb.media import choose
 from node.api.dicomweb.multipart import new_boundary
 from node.api.dicomweb.qido import BASE
 from node.api.dicomweb.reads import Reads
-from node.api.dicomweb.retrieval import closing, find_instances, multipart_type, part_head, start
+from node.api.dicomweb.retrieval import closing, find_instances, multipart_type, part_head, stream
 from node.api.dicomweb.viewing import Viewing, viewing
 from node.api.rest.access import IMAGES
 from node.api.routing import Call, Route
@@ -129,8 +129,21 @@ class Rendered:
         if not _accepts_many(call):
             raise NotAcceptable("several pictures come as multipart/related")
         boundary = new_boundary()
-        answer: web.StreamResponse | None = None
-        refused: DicomRefused = NotRenderable()
+        return await stream(
+            call, multipart_type(form, boundary), self._parts(call, found, numbers, form, boundary, how)
+        )
+
+    async def _parts(  # noqa: PLR0913  # what a request for several pictures consists of
+        self,
+        call: Call,
+        found: Sequence[StoredInstance],
+        numbers: Sequence[int],
+        form: str,
+        boundary: str,
+        how: Viewing,
+    ) -> AsyncGenerator[bytes, None]:
+        """Raises the last refusal if nothing at all can be shown."""
+        refused: DicomRefused | None = NotRenderable()
         for instance in found:
             shown = await self._frames.open(instance)
             if shown.index.layout.pixels is None:
@@ -141,16 +154,14 @@ class Rendered:
                 except DicomRefused as exc:
                     if numbers:
                         raise
-                    refused = exc
+                    refused = refused and exc
                     break  # its other frames are as bad
-                answer = answer or await start(call, multipart_type(form, boundary))
+                refused = None
                 place = f"{instance_url(call, instance)}/frames/{number}/rendered"
-                await answer.write(part_head(boundary, form, place) + body)
-        if answer is None:
+                yield part_head(boundary, form, place) + body
+        if refused is not None:
             raise refused
-        await answer.write(closing(boundary))
-        await answer.write_eof()
-        return answer
+        yield closing(boundary)
 
 
 async def _document(call: Call, shown: Shown) -> web.StreamResponse:

@@ -1,7 +1,8 @@
 """What every retrieve transaction begins and ends with: which instances, who reads them, how answers are streamed."""
 
+import contextlib
 import re
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 from aiohttp import web
 
@@ -17,6 +18,7 @@ from node.sharing.reading import caught_up
 from node.store.objects import ObjectStore
 from node.store.study_queries import InstanceQuery, StudyQuery
 
+HELD_BACK = 1024 * 1024  # bytes of an answer that are ready, and verified, before its status line goes out
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")  # one range; several are answered with the whole
 
 
@@ -43,20 +45,48 @@ async def find_instances(store: ObjectStore, reads: Reads, call: Call, what: str
     return found
 
 
-async def start(
+async def stream(
     call: Call,
     content_type: str,
+    pieces: AsyncGenerator[bytes, None],
     *,
     length: int | None = None,
     status: int = 200,
     headers: dict[str, str] | None = None,
 ) -> web.StreamResponse:
-    """A streamed answer; from here on an error cuts the connection off, so that half is never taken for whole."""
-    answer = web.StreamResponse(status=status, headers={"Content-Type": content_type, **(headers or {})})
-    answer.content_length = length
-    call.request[STARTED] = True
-    await answer.prepare(call.request)
-    return answer
+    """An answer of ``pieces``. What goes wrong within the first mebibyte is an error answer like any other.
+
+    After that the status line is out, and an error cuts the connection off, so that half is never taken for whole.
+    ``length`` of all pieces, where it is known, spares the chunked encoding.
+    """
+    told = {"Content-Type": content_type, **(headers or {})}
+    async with contextlib.aclosing(pieces):
+        held, is_whole = await _first(pieces)
+        if is_whole:
+            return web.Response(body=b"".join(held), status=status, headers=told)
+        answer = web.StreamResponse(status=status, headers=told)
+        answer.content_length = length
+        call.request[STARTED] = True
+        await answer.prepare(call.request)
+        for piece in held:
+            await answer.write(piece)
+        held.clear()
+        async for piece in pieces:
+            await answer.write(piece)
+        await answer.write_eof()
+        return answer
+
+
+async def _first(pieces: AsyncGenerator[bytes, None]) -> tuple[list[bytes], bool]:
+    """The beginning, and whether that is all."""
+    held: list[bytes] = []
+    size = 0
+    async for piece in pieces:
+        held.append(piece)
+        size += len(piece)
+        if size >= HELD_BACK:
+            return held, False
+    return held, True
 
 
 def byte_range(call: Call, length: int) -> tuple[int, int] | None:
@@ -101,9 +131,3 @@ def part_head(boundary: str, content_type: str, location: str = "") -> bytes:
 def closing(boundary: str) -> bytes:
     """What stands after the last part."""
     return f"\r\n--{boundary}--\r\n".encode("ascii")
-
-
-async def write_all(answer: web.StreamResponse, pieces: AsyncIterable[bytes]) -> None:
-    """Write what comes."""
-    async for piece in pieces:
-        await answer.write(piece)

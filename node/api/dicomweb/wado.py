@@ -1,14 +1,16 @@
 """WADO-RS: retrieve instances and metadata (PS3.18 section 10.4)."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+import contextlib
+from collections.abc import AsyncGenerator, Iterable, Sequence
 
 from aiohttp import web
 
 from node.api.dicomweb.accept import DICOM, DICOM_JSON, require_json, wanted_instances
+from node.api.dicomweb.ahead import read_ahead, readers_of
 from node.api.dicomweb.multipart import new_boundary
 from node.api.dicomweb.qido import BASE, base_url
 from node.api.dicomweb.reads import Reads
-from node.api.dicomweb.retrieval import closing, find_instances, multipart_type, part_head, start
+from node.api.dicomweb.retrieval import closing, find_instances, multipart_type, part_head, stream
 from node.api.rest.access import IMAGES
 from node.api.routing import Call, Route
 from node.dicom.part10 import part10_header
@@ -16,9 +18,6 @@ from node.dicom.pool import ParserPool
 from node.errors.access import NotAcceptable
 from node.model.instance import StoredInstance
 from node.store.objects import ObjectStore
-from node.store.reading import ObjectReader
-
-READERS_AT_ONCE = 200  # instances whose place is looked up with one question to the index
 
 
 class Wado:
@@ -55,49 +54,47 @@ class Wado:
         """RetrieveMetadata: DICOM JSON without bulk data."""
         require_json(call.request.headers.get("Accept", ""), call.query("accept"))
         found = await self._found(call, "metadata")
-        answer = await start(call, DICOM_JSON)
+        return await stream(call, DICOM_JSON, self._told(call, found))
+
+    async def _told(self, call: Call, found: Sequence[StoredInstance]) -> AsyncGenerator[bytes, None]:
         opening = b"["
-        async for instance, reader in self._readers(found):
-            header = instance.header
-            place = f"{base_url(call)}/studies/{header.study_instance_uid}/series/{header.series_instance_uid}"
-            uri = f"{place}/instances/{header.sop_instance_uid}/bulkdata"
-            await answer.write(opening + await self._pool.to_json(reader, header.transfer_syntax_uid, uri))
-            opening = b",\n"
-        await answer.write(b"]" if opening != b"[" else b"[]")
-        await answer.write_eof()
-        return answer
+        async with contextlib.aclosing(readers_of(self._store, found)) as readers:
+            async for instance, reader in readers:
+                header = instance.header
+                place = f"{base_url(call)}/studies/{header.study_instance_uid}/series/{header.series_instance_uid}"
+                uri = f"{place}/instances/{header.sop_instance_uid}/bulkdata"
+                yield opening + await self._pool.to_json(reader, header.transfer_syntax_uid, uri)
+                opening = b",\n"
+        yield b"]"
 
     async def _found(self, call: Call, what: str) -> Sequence[StoredInstance]:
         return await find_instances(self._store, self._reads, call, what)
 
-    async def _readers(self, found: Sequence[StoredInstance]) -> AsyncIterator[tuple[StoredInstance, ObjectReader]]:
-        for first in range(0, len(found), READERS_AT_ONCE):
-            some = found[first : first + READERS_AT_ONCE]
-            readers = await self._store.readers([i.header.sop_instance_uid for i in some])
-            for instance in some:
-                yield instance, readers[instance.header.sop_instance_uid]
-
     async def _single(self, call: Call, instance: StoredInstance) -> web.StreamResponse:
-        reader = await self._store.reader(instance.header.sop_instance_uid)
-        head = _file_head(instance)
-        answer = await start(call, DICOM, length=len(head) + reader.size)
-        await answer.write(head)
-        async for piece in reader.chunks():
-            await answer.write(piece)
-        await answer.write_eof()
-        return answer
+        length = len(_file_head(instance)) + instance.size
+        return await stream(call, DICOM, self._files([instance], ""), length=length)
 
     async def _multipart(self, call: Call, found: Sequence[StoredInstance]) -> web.StreamResponse:
         boundary = new_boundary()
-        answer = await start(call, multipart_type(DICOM, boundary))
-        async for instance, reader in self._readers(found):
-            kind = f"{DICOM}; transfer-syntax={instance.header.transfer_syntax_uid}"
-            await answer.write(part_head(boundary, kind) + _file_head(instance))
-            async for piece in reader.chunks():
-                await answer.write(piece)
-        await answer.write(closing(boundary))
-        await answer.write_eof()
-        return answer
+        heads = sum(len(_head(one, boundary)) for one in found)
+        length = heads + sum(one.size for one in found) + len(closing(boundary))
+        return await stream(call, multipart_type(DICOM, boundary), self._files(found, boundary), length=length)
+
+    async def _files(self, found: Sequence[StoredInstance], boundary: str) -> AsyncGenerator[bytes, None]:
+        """Files one after the other; with a boundary as the parts of a multipart body."""
+        async with contextlib.aclosing(read_ahead(self._store, found)) as instances:
+            async for begun in instances:
+                yield _head(begun.instance, boundary)
+                async for piece in begun.pieces():
+                    yield piece
+        if boundary:
+            yield closing(boundary)
+
+
+def _head(instance: StoredInstance, boundary: str) -> bytes:
+    """What stands before a data set."""
+    kind = f"{DICOM}; transfer-syntax={instance.header.transfer_syntax_uid}"
+    return (part_head(boundary, kind) if boundary else b"") + _file_head(instance)
 
 
 def _file_head(instance: StoredInstance) -> bytes:

@@ -2,6 +2,7 @@
 
 import hashlib
 import struct
+import tracemalloc
 from base64 import urlsafe_b64decode
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
@@ -32,7 +33,7 @@ from node.peers.messages import (
 )
 from node.sharing.incoming import Count
 from node.sharing.requests import RequestView
-from node.store.codec import CODEC_SHUFFLE_ZSTD
+from node.store.codec import BLOCK_BYTES, CODEC_SHUFFLE_ZSTD, Codec
 from node.store.study_queries import StudyQuery
 
 STUDY = CtStudy(instances=3, rows=16)
@@ -318,6 +319,26 @@ async def test_a_packed_instance_that_lies(liar: tuple[LyingHolder, SharingNode]
     assert view.state == "FAILED"
     assert view.code in {"release_mismatch", "frame_error"}
     assert CODEC_SHUFFLE_ZSTD in holder.codecs
+    await assert_nothing_came(lake, view)
+
+
+async def test_a_large_instance_that_came_as_next_to_nothing_takes_no_memory(
+    liar: tuple[LyingHolder, SharingNode],
+) -> None:
+    """320 blocks of 25 bytes are 80 MB: hashed block by block, refused for their digest."""
+    holder, lake = liar
+    size, block = 320 * BLOCK_BYTES, Codec().pack_block(bytes(BLOCK_BYTES), 1)
+    first = Codec().pack_block(holder.files[0].ljust(BLOCK_BYTES, b"\0"), 1)
+    tail = struct.pack(">320I", len(first), *[len(block)] * 319) + b"\1\0\0\0"
+    holder.change = _entry(0, size=size)
+    holder.send = lambda indexes: packed_frame(indexes[0], bytes(first) + bytes(block) * 319, tail)
+    tracemalloc.start()
+    try:
+        view = await outcome(holder, lake)
+        assert tracemalloc.get_traced_memory()[1] < 32 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
+    assert (view.state, view.code) == ("FAILED", "release_mismatch")
     await assert_nothing_came(lake, view)
 
 

@@ -11,9 +11,10 @@ from node.model.release import MAX_INSTANCES, RELEASE_SECONDS
 from node.model.request import MAX_AGE_SECONDS, MAX_SKEW_SECONDS, MAX_TARGETS
 from node.model.transfer import TransferState
 from node.peers import handlers_requests, limits, messages
-from node.peers.frames import CONTROL, END_FRAME, stop_frame
+from node.peers.frames import CONTROL, END_FRAME, head, stop_frame
 from node.sharing.holder import REFUSAL_GRID
 from node.sharing.serve import MAX_STREAMS, REFUSED_SECONDS
+from node.store.codec import CODEC_SHUFFLE_ZSTD, MAX_WIRE_BYTES
 
 TEXT = (Path(__file__).parents[2] / "docs" / "protocol" / "transfer.md").read_text()
 PEER = PeerId(bytes(32)).compact
@@ -62,6 +63,10 @@ def test_the_frames_are_those_of_the_code() -> None:
     assert f"0x{CONTROL - 1:08X} " in TEXT
     assert f"0x{END_FRAME[:4].hex().upper()}, length 0" in TEXT
     assert f"0x{stop_frame('a')[:4].hex().upper()}, length 1" in TEXT
+    assert f'"codecs":[{CODEC_SHUFFLE_ZSTD}]' in TEXT
+    assert f"{handlers_requests.MAX_CODECS} numbers at most" in TEXT
+    assert f"above {MAX_WIRE_BYTES >> 30} GiB MUST NOT be sent by codec {CODEC_SHUFFLE_ZSTD}" in TEXT
+    assert head(7, 9, CODEC_SHUFFLE_ZSTD) == bytes.fromhex("00000007 01 00000000000009")
 
 
 def test_each_word_stands_there() -> None:

@@ -23,6 +23,13 @@ The order of things
 5. Rows decide again what the put decided (``index_rows.py``), under a unique SOP Instance UID. So replay may meet a
    record twice and still no instance is there twice.
 
+How an object is kept
+=====================
+
+As it is, or packed (``codec.py``): cut into blocks that are shuffled and compressed, with a table at the end, so that any
+range costs its blocks. What is packed travels to peers as it lies, and theirs is kept as it comes (``packing.py``).
+Digest and size are always those of the data set.
+
 What is one instance
 ====================
 

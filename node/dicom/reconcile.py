@@ -302,7 +302,8 @@ def _anew(head: _Head, wanted: Rewrite, target: Encoding, *, to_utf8: bool) -> R
         return Rewritten(((0, head.end, written),), None)
     offset, end = head.pixels
     first = (0, offset, written + _pixel_header(head, wanted.native, target))
-    return Rewritten((first, *_tail(head, end, target, to_utf8=to_utf8)), head.pixels)
+    named = frozenset(_VRS) if wanted.identity is not None else frozenset[int]()
+    return Rewritten((first, *_tail(head, end, target, named, to_utf8=to_utf8)), head.pixels)
 
 
 def _pixel_header(head: _Head, native: NativePixels | None, target: Encoding) -> bytes:
@@ -314,13 +315,17 @@ def _pixel_header(head: _Head, native: NativePixels | None, target: Encoding) ->
     return header(head.pixel_tag, pair[0].vr.decode("ascii") or usual, pair[0].length, target)
 
 
-def _tail(head: _Head, end: int, target: Encoding, *, to_utf8: bool) -> list[Splice]:
+def _tail(head: _Head, end: int, target: Encoding, named: frozenset[int], *, to_utf8: bool) -> list[Splice]:
+    """What stands behind the pixels, without the ``named`` elements: whoever reads on would believe them."""
     if head.tail <= end:
         return []
     if head.tail - end > MAX_TAIL:
         raise HeaderTooLarge("length")
     data = head.bytes(end, head.tail)
-    return [(end, head.tail - end, _recoded(data, head.encoding, target, to_utf8=to_utf8))]
+    data = _recoded(data, head.encoding, target, to_utf8=to_utf8)
+    out = [(one.start, after) for one, after in spans(Cursor(_Memory(data)), target) if one.tag in named]
+    kept = _apply(data, [(start, (after or len(data)) - start, b"") for start, after in out])
+    return [(end, head.tail - end, kept)]
 
 
 def _pixel_edits(native: NativePixels, written: bytes, encoding: Encoding) -> dict[int, bytes | None]:

@@ -131,6 +131,14 @@ class NotDecodable(DicomRefused):
     status = 406
 
 
+class NotConvertible(DicomRefused):
+    """The receiver takes no form of this instance that can be made of it without losing something."""
+
+    code = "not_convertible"
+    advice = "Let the PACS accept its transfer syntax, or retrieve it from this node by DICOMweb."
+    status = 406
+
+
 class NotRenderable(DicomRefused):
     """This instance cannot be shown as a picture or as a document."""
 

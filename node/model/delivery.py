@@ -114,7 +114,7 @@ class Converted(StrEnum):
 
     NOTHING = ""
     LOSSLESS = "lossless"
-    LOSSY_DECODED = "lossy_decoded"  # it was compressed with loss before it came; nothing more was lost
+    LOSSY_DECODED = "lossy_decoded"  # its compression may have lost something before it came; nothing more was lost
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,7 @@ def client_context(identity: Identity, peer_certificate: bytes) -> ssl.SSLContex
         BadCertificate: that is not a node's certificate. TlsKeyUnusable: no /proc.
     """
     context = pairing_client_context(peer_certificate)
-    _load_key(context, identity)
+    load_key(context, identity)
     return context
 
 
@@ -207,7 +207,7 @@ def _server_context(identity: Identity, kind: type[Context]) -> Context:
     context = kind(ssl.PROTOCOL_TLS_SERVER)
     _harden(context)
     context.num_tickets = 0  # a resumed session would outlive its peer's removal
-    _load_key(context, identity)
+    load_key(context, identity)
     return context
 
 
@@ -216,7 +216,7 @@ def _load_anchors(context: ssl.SSLContext, certificates: Iterable[bytes]) -> Non
         context.load_verify_locations(cadata=anchors)
 
 
-def _load_key(context: ssl.SSLContext, identity: Identity) -> None:
+def load_key(context: ssl.SSLContext, identity: Identity) -> None:
     """Hand key and certificate to OpenSSL, which takes them from a path only: this one names memory, not a disk."""
     key = Ed25519PrivateKey.from_private_bytes(identity.seed)
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -29,8 +29,19 @@ class AuditType(StrEnum):
     # Store
     STUDY_STORED = "study_stored"
     INSTANCE_QUARANTINED = "instance_quarantined"
+    QUARANTINE_DECIDED = "quarantine_decided"
+    IDENTITY_CORRECTED = "identity_corrected"
+    REJECTION_NOTE_APPLIED = "rejection_note_applied"
+    STUDY_WITHDRAWN = "study_withdrawn"
+    WITHDRAWAL_SENT = "withdrawal_sent"
+    WITHDRAWAL_RECEIVED = "withdrawal_received"
     STUDIES_SEARCHED = "studies_searched"
     STUDY_READ = "study_read"
+    # The facility's DICOM systems
+    PACS_CHANGED = "pacs_changed"
+    STUDY_RETRIEVED = "study_retrieved"
+    COMMITMENT_REQUESTED = "commitment_requested"
+    COMMITMENT_REPORTED = "commitment_reported"
     # Announcements
     ANNOUNCED = "announced"
     PRIORS_ASKED = "priors_asked"
@@ -69,8 +80,9 @@ NODE_ACTOR = "node"  # what the daemon does of its own accord
 class AuditEvent:
     """One entry of the log.
 
-    ``actor`` is ``node``, ``user:NAME``, ``os:UID`` (a caller on the admin socket) or ``peer:PEERID``; ``purpose`` a
-    purpose-of-use code (``TREAT``) or empty; ``code`` the stable error code of a refusal; ``detail`` small facts.
+    ``actor`` is ``node``, ``user:NAME``, ``os:UID`` (a caller on the admin socket), ``peer:PEERID`` or ``ae:TITLE``;
+    ``purpose`` a purpose-of-use code (``TREAT``) or empty; ``code`` the stable error code of a refusal; ``detail``
+    small facts.
     """
 
     type: AuditType

@@ -2,7 +2,7 @@
 
 import contextlib
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import pytest
 from hypothesis import given, settings
@@ -18,13 +18,19 @@ from node.dicom.upper_layer.items import UserInformation
 from node.dicom.upper_layer.machine import Aborted, Acceptor, AssociateRequested, MachineEvent, ReleaseRequested
 from node.dicom.upper_layer.messages import MessageReader
 from node.dicom.upper_layer.negotiation import negotiate
-from node.dicom.upper_layer.table import LOCAL_EVENTS, TRANSITIONS, Event, Indication, State
+from node.dicom.upper_layer.table import LOCAL_EVENTS, REQUESTING, TRANSITIONS, Action, Event, Indication, State
 
 FROM_PEER = [
     Event.ASSOCIATE_AC, Event.ASSOCIATE_RJ, Event.ASSOCIATE_RQ, Event.ASSOCIATE_RQ_UNACCEPTABLE, Event.P_DATA_TF,
     Event.RELEASE_RQ, Event.RELEASE_RP, Event.PEER_ABORT, Event.CLOSED, Event.INVALID_PDU,
 ]  # fmt: skip
-OPEN = [state for state in State if state is not State.IDLE]
+REQUESTOR_ONLY = {
+    State.CONNECTING, State.AWAITING_ACCEPT, State.AWAITING_RELEASED, State.COLLIDED, State.COLLIDED_ANSWERED,
+}  # fmt: skip
+OPEN = [state for state in State if state is not State.IDLE and state not in REQUESTOR_ONLY]
+REQUESTING_OPEN = [state for state in State if state not in (State.IDLE, State.AWAITING_REQUEST, State.AWAITING_ANSWER)]
+SIDES = pytest.mark.parametrize(("table", "states"), [(TRANSITIONS, OPEN), (REQUESTING, REQUESTING_OPEN)])
+Table = Mapping[tuple[State, Event], Action]
 OWN = ("1.2.3", "TEST")
 
 
@@ -58,24 +64,29 @@ def accept(machine: Acceptor, event: MachineEvent | None) -> None:
     machine.accept(negotiate(event.request, max_pdu=16384, implementation=OWN).answer)
 
 
-def test_whatever_a_peer_does_has_an_answer_in_every_state() -> None:
-    assert {(state, event) for state in OPEN for event in FROM_PEER} <= set(TRANSITIONS)
+@SIDES
+def test_whatever_a_peer_does_has_an_answer_in_every_state(table: Table, states: list[State]) -> None:
+    connected = [state for state in states if state is not State.CONNECTING]
+    heard = [e for e in FROM_PEER if e is not Event.ASSOCIATE_RQ_UNACCEPTABLE or table is TRANSITIONS]
+    assert {(state, event) for state in connected for event in heard} <= set(table)
 
 
-def test_no_state_is_a_trap() -> None:
+@SIDES
+def test_no_state_is_a_trap(table: Table, states: list[State]) -> None:
     reached, todo = {State.IDLE}, [State.IDLE]
     while todo:
         here = todo.pop()
-        for action in (action for (state, _), action in TRANSITIONS.items() if state is here):
+        for action in (action for (state, _), action in table.items() if state is here):
             if action.next not in reached:
                 reached.add(action.next)
                 todo.append(action.next)
-    assert reached == set(State)
-    assert all(TRANSITIONS[state, Event.CLOSED].next is State.IDLE for state in OPEN)
+    assert reached == {State.IDLE, *states}
+    assert all(table[state, Event.CLOSED].next is State.IDLE for state in states)
 
 
-def test_the_timer_runs_exactly_where_the_peer_is_waited_for_without_an_association() -> None:
-    for (_, event), action in TRANSITIONS.items():
+@pytest.mark.parametrize("table", [TRANSITIONS, REQUESTING])
+def test_the_timer_runs_exactly_where_the_peer_is_waited_for_without_an_association(table: Table) -> None:
+    for (_, event), action in table.items():
         starts = action.timer is not None and action.timer.name == "START"
         if action.next in (State.AWAITING_REQUEST, State.CLOSING) and action.name not in ("AA-6", "AA-7"):
             assert starts, event
@@ -293,7 +304,7 @@ TestAnyOrder.settings = settings(max_examples=150, stateful_step_count=25, deadl
 
 def test_local_events_are_what_the_user_can_ask() -> None:
     assert LOCAL_EVENTS.isdisjoint(FROM_PEER)
-    assert {event for _, event in TRANSITIONS} == set(Event)
+    assert {event for _, event in (*TRANSITIONS, *REQUESTING)} == set(Event)
 
 
 def test_more_than_there_was_space_for_is_our_mistake() -> None:

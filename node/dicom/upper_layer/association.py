@@ -13,12 +13,12 @@ from typing import Any, Protocol
 from node.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from node.dicom.received import ReceivedInstance, Status
 from node.dicom.upper_layer.codes import Rejection
-from node.dicom.upper_layer.command import CommandField, Request, encode_response
+from node.dicom.upper_layer.command import CommandField, Request, Response, encode_response
 from node.dicom.upper_layer.errors import RemoteProtocolError
 from node.dicom.upper_layer.framing import Piece
 from node.dicom.upper_layer.intake import MIN_HEAD_BYTES, Budget, Buffer, Stream
 from node.dicom.upper_layer.machine import Aborted, Acceptor, AssociateRequested, MachineEvent, ReleaseRequested
-from node.dicom.upper_layer.messages import MessageReader, RequestReceived
+from node.dicom.upper_layer.messages import MessageReader, MessageReceived
 from node.dicom.upper_layer.negotiation import AcceptedContext, negotiate
 from node.dicom.upper_layer.pdu import APPLICATION_CONTEXT, AssociateRq
 from node.dicom.upper_layer.table import Indication, State
@@ -291,13 +291,15 @@ class Association(asyncio.BufferedProtocol):
 
     def _take(self, piece: Piece) -> None:
         part = self._reader.take(piece)
-        if isinstance(part, RequestReceived):
+        if isinstance(part, MessageReceived):
             self._begin(part)
         elif part is not None:
             self._collect(part)
 
-    def _begin(self, part: RequestReceived) -> None:
-        request = part.request
+    def _begin(self, part: MessageReceived) -> None:
+        request = part.message
+        if isinstance(request, Response):
+            raise RemoteProtocolError("response without request")
         self._incoming = _Incoming(part.context_id, request)
         if request.command == CommandField.C_ECHO_RQ:
             self._incoming.outcome = Outcome(Status.SUCCESS)

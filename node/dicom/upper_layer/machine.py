@@ -1,12 +1,13 @@
-"""One association as its acceptor sees it: bytes in, events and bytes out. No sockets, no clock, no threads.
+"""One association as one side sees it: bytes in, events and bytes out. No sockets, no clock, no threads.
 
-Whoever drives it receives into ``space()``, says ``filled(n)``, takes ``next_event()`` until there is none, answers by
-``accept``, ``reject``, ``send_command``, ``release`` or ``abort``, sends ``data_to_send()``, closes the connection when
-``wants_close``, and runs the ARTIM timer while ``timer`` is not 0.
+Whoever drives it receives into ``space()``, says ``filled(n)``, takes ``next_event()`` until there is none, asks and
+answers by the methods of its side, sends ``data_to_send()``, closes the connection when ``wants_close``, and runs the
+ARTIM timer while ``timer`` is not 0.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from node.dicom.upper_layer.codes import AbortReason, AbortSource, PduType, Rejection
 from node.dicom.upper_layer.errors import LocalProtocolError, RemoteProtocolError
@@ -19,11 +20,23 @@ from node.dicom.upper_layer.pdu import (
     AssociateRj,
     AssociateRq,
     ReleaseRp,
+    ReleaseRq,
+    data_header,
     decode,
     encode,
     encode_data,
+    fragment_room,
 )
-from node.dicom.upper_layer.table import LOCAL_EVENTS, TRANSITIONS, Action, Event, Indication, State, Timer
+from node.dicom.upper_layer.table import (
+    LOCAL_EVENTS,
+    REQUESTING,
+    TRANSITIONS,
+    Action,
+    Event,
+    Indication,
+    State,
+    Timer,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +44,25 @@ class AssociateRequested:
     """The peer asks for an association: accept or reject it."""
 
     request: AssociateRq
+
+
+@dataclass(frozen=True, slots=True)
+class AssociateAccepted:
+    """The peer accepted the association."""
+
+    answer: AssociateAc
+
+
+@dataclass(frozen=True, slots=True)
+class AssociateRejected:
+    """The peer refused it; the machine is idle."""
+
+    answer: AssociateRj
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The peer agreed to what ``ask_release`` asked; the machine is idle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +78,9 @@ class Aborted:
     reason: str = ""
 
 
-MachineEvent: TypeAlias = AssociateRequested | ReleaseRequested | Aborted | Piece
+MachineEvent: TypeAlias = (
+    AssociateRequested | AssociateAccepted | AssociateRejected | ReleaseRequested | Released | Aborted | Piece
+)
 
 _EVENT_OF_PDU = {
     PduType.ASSOCIATE_AC: Event.ASSOCIATE_AC,
@@ -62,13 +96,15 @@ def rejection(why: Rejection) -> AssociateRj:
     return AssociateRj(*why.to_bytes(3, "big"))
 
 
-class Acceptor:
-    """The machine; made when the transport connection is there (Evt5).
+class Machine:
+    """What both sides have in common.
 
     Args:
         max_pdu: the longest P-DATA-TF that the peer will be offered; 0 for any length.
         capacity: bytes of the receive buffer.
     """
+
+    _table: ClassVar[Mapping[tuple[State, Event], Action]]
 
     def __init__(self, *, max_pdu: int = DEFAULT_MAX_PDU, capacity: int = RECEIVE_BUFFER_BYTES) -> None:
         self._state = State.IDLE
@@ -78,7 +114,6 @@ class Acceptor:
         self._timer = self._timer_starts = 0
         self._wants_close = False
         self._violation = ""
-        self._perform(self._action(Event.CONNECTED))
 
     @property
     def state(self) -> State:
@@ -131,18 +166,24 @@ class Acceptor:
             if event is not None:
                 return event
 
-    def accept(self, answer: AssociateAc) -> None:
-        """Accept what AssociateRequested told."""
-        self._do(Event.ACCEPT, encode(answer))
-
-    def reject(self, why: Rejection) -> None:
-        """Reject it."""
-        self._do(Event.REJECT, encode(rejection(why)))
-
     def send_command(self, context_id: int, command: bytes) -> None:
         """Send a command set in PDUs of the length that the peer takes."""
         data = encode_data(context_id, command, is_command=True, max_length=self._peer_max_length)
         self._do(Event.SEND_DATA, data)
+
+    def dataset_pdu(self, context_id: int, length: int, *, is_last: bool) -> bytes:
+        """The header of a P-DATA-TF with ``length`` bytes of a data set, which are to be sent right behind it.
+
+        For data sets that are sent as they come; ``length`` is at most ``fragment_room``.
+        """
+        action = self._action(Event.SEND_DATA)
+        self._perform(action)
+        return data_header(context_id, length, is_command=False, is_last=is_last)
+
+    @property
+    def fragment_room(self) -> int:
+        """Bytes of a data set that the peer takes in one P-DATA-TF; 0 for any number."""
+        return fragment_room(self._peer_max_length)
 
     def release(self) -> None:
         """Agree to what ReleaseRequested told."""
@@ -172,7 +213,7 @@ class Acceptor:
         return b"".join(out)
 
     def _action(self, event: Event) -> Action:
-        action = TRANSITIONS.get((self._state, event))
+        action = self._table.get((self._state, event))
         if action is None:
             raise LocalProtocolError(f"{event.name} in {self._state.name}")
         return action
@@ -193,6 +234,8 @@ class Acceptor:
         match action.tell:
             case Indication.RELEASE:
                 return ReleaseRequested()
+            case Indication.RELEASED:
+                return Released()
             case Indication.PEER_ABORT | Indication.PROVIDER_ABORT | Indication.CONNECTION_LOST:
                 return Aborted(action.tell, self._violation)
         return None
@@ -214,17 +257,37 @@ class Acceptor:
             if self._action(Event.P_DATA_TF).tell is Indication.DATA:
                 return frame
             return self._happen(Event.P_DATA_TF)
-        if frame.kind is PduType.ASSOCIATE_RQ:
-            return self._receive_request(frame)
+        return self._receive_control(frame)
+
+    def _receive_control(self, frame: Control) -> MachineEvent | None:
         return self._happen(_EVENT_OF_PDU[frame.kind])
 
-    def _receive_request(self, frame: Control) -> MachineEvent | None:
+
+class Acceptor(Machine):
+    """The side that is called; made when the transport connection is there (Evt5)."""
+
+    _table = TRANSITIONS
+
+    def __init__(self, *, max_pdu: int = DEFAULT_MAX_PDU, capacity: int = RECEIVE_BUFFER_BYTES) -> None:
+        super().__init__(max_pdu=max_pdu, capacity=capacity)
+        self._perform(self._action(Event.CONNECTED))
+
+    def accept(self, answer: AssociateAc) -> None:
+        """Accept what AssociateRequested told."""
+        self._do(Event.ACCEPT, encode(answer))
+
+    def reject(self, why: Rejection) -> None:
+        """Reject it."""
+        self._do(Event.REJECT, encode(rejection(why)))
+
+    def _receive_control(self, frame: Control) -> MachineEvent | None:
+        if frame.kind is not PduType.ASSOCIATE_RQ:
+            return super()._receive_control(frame)
         if self._state is not State.AWAITING_REQUEST:
             return self._happen(Event.ASSOCIATE_RQ)
         request = decode(frame.kind, frame.body)
         assert isinstance(request, AssociateRq)
-        if 0 < request.user.max_length < MIN_PEER_MAX_LENGTH:
-            raise RemoteProtocolError("maximum length")
+        _check_max_length(request.user.max_length)
         if not request.version & PROTOCOL_VERSION:
             self._out.append(encode(rejection(Rejection.PROTOCOL_VERSION_NOT_SUPPORTED)))
             self._violation = "protocol version"
@@ -232,3 +295,42 @@ class Acceptor:
         self._peer_max_length = request.user.max_length
         self._happen(Event.ASSOCIATE_RQ)
         return AssociateRequested(request)
+
+
+class Requestor(Machine):
+    """The side that calls; made before the transport connection is asked for (Evt1)."""
+
+    _table = REQUESTING
+
+    def __init__(self, *, max_pdu: int = DEFAULT_MAX_PDU, capacity: int = RECEIVE_BUFFER_BYTES) -> None:
+        super().__init__(max_pdu=max_pdu, capacity=capacity)
+        self._do(Event.REQUEST, b"")
+
+    def connected(self, request: AssociateRq) -> None:
+        """The transport connection is there: propose the association."""
+        self._do(Event.CONNECT_CONFIRMED, encode(request))
+
+    def ask_release(self) -> None:
+        """Ask to end the association."""
+        self._do(Event.ASK_RELEASE, encode(ReleaseRq()))
+
+    def _receive_control(self, frame: Control) -> MachineEvent | None:
+        if self._state is not State.AWAITING_ACCEPT:
+            return super()._receive_control(frame)
+        if frame.kind is PduType.ASSOCIATE_RQ:
+            return self._happen(Event.ASSOCIATE_RQ)
+        answer = decode(frame.kind, frame.body)
+        if isinstance(answer, AssociateAc):
+            _check_max_length(answer.user.max_length)
+            self._peer_max_length = answer.user.max_length
+            self._happen(Event.ASSOCIATE_AC)
+            return AssociateAccepted(answer)
+        if isinstance(answer, AssociateRj):
+            self._happen(Event.ASSOCIATE_RJ)
+            return AssociateRejected(answer)
+        return super()._receive_control(frame)
+
+
+def _check_max_length(length: int) -> None:
+    if 0 < length < MIN_PEER_MAX_LENGTH:
+        raise RemoteProtocolError("maximum length")

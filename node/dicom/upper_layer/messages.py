@@ -4,21 +4,21 @@ from collections.abc import Container
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from node.dicom.upper_layer.command import Request, decode_request
+from node.dicom.upper_layer.command import Message, decode_message
 from node.dicom.upper_layer.errors import RemoteProtocolError
 from node.dicom.upper_layer.framing import Piece
 from node.dicom.upper_layer.limits import MAX_COMMAND_BYTES
 
 
 @dataclass(frozen=True, slots=True)
-class RequestReceived:
-    """A command set is complete; pieces of the data set follow if ``request.has_dataset``."""
+class MessageReceived:
+    """A command set is complete; pieces of the data set follow if ``message.has_dataset``."""
 
     context_id: int
-    request: Request
+    message: Message
 
 
-Part: TypeAlias = RequestReceived | Piece
+Part: TypeAlias = MessageReceived | Piece
 
 
 class MessageReader:
@@ -36,7 +36,7 @@ class MessageReader:
         return self._context_id != 0
 
     def take(self, piece: Piece) -> Part | None:
-        """A request when its command set is complete, the piece itself if it belongs to a data set, else None.
+        """A message when its command set is complete, the piece itself if it belongs to a data set, else None.
 
         Raises:
             RemoteProtocolError: the piece does not continue what has begun.
@@ -55,16 +55,16 @@ class MessageReader:
             return piece
         return self._take_command(piece)
 
-    def _take_command(self, piece: Piece) -> RequestReceived | None:
+    def _take_command(self, piece: Piece) -> MessageReceived | None:
         if len(self._command) + len(piece.data) > MAX_COMMAND_BYTES:
             raise RemoteProtocolError("command length")
         self._command += piece.data
         if not piece.is_last:
             return None
-        request = decode_request(bytes(self._command))
-        received = RequestReceived(self._context_id, request)
+        message = decode_message(bytes(self._command))
+        received = MessageReceived(self._context_id, message)
         self._command.clear()
-        if request.has_dataset:
+        if message.has_dataset:
             self._in_dataset = True
         else:
             self._context_id = 0

@@ -183,14 +183,26 @@ def encode_data(context_id: int, message: bytes, *, is_command: bool, max_length
     """
     if max_length and max_length < MIN_PEER_MAX_LENGTH:
         raise LocalProtocolError("no room for a fragment")
-    room = (max_length - PDV_HEADER_BYTES) & ~1 if max_length else max(len(message), 1)
-    control = IS_COMMAND if is_command else 0
+    room = fragment_room(max_length) or max(len(message), 1)
     out = []
     for at in range(0, max(len(message), 1), room):
         piece = message[at : at + room]
-        last = IS_LAST if at + room >= len(message) else 0
-        out.append(_frame(PduType.P_DATA_TF, _PDV_HEADER.pack(len(piece) + 2, context_id, control | last) + piece))
+        is_last = at + room >= len(message)
+        out.append(data_header(context_id, len(piece), is_command=is_command, is_last=is_last))
+        out.append(piece)
     return b"".join(out)
+
+
+def fragment_room(max_length: int) -> int:
+    """Bytes of a fragment that fit into a P-DATA-TF of ``max_length``, an even number; 0 for any."""
+    return (max_length - PDV_HEADER_BYTES) & ~1 if max_length else 0
+
+
+def data_header(context_id: int, length: int, *, is_command: bool, is_last: bool) -> bytes:
+    """What stands before the ``length`` bytes of a fragment: the headers of a P-DATA-TF and of its one PDV."""
+    control = (IS_COMMAND if is_command else 0) | (IS_LAST if is_last else 0)
+    head = _HEADER.pack(PduType.P_DATA_TF, 0, PDV_HEADER_BYTES + length)
+    return head + _PDV_HEADER.pack(length + 2, context_id, control)
 
 
 def _frame(kind: PduType, body: bytes) -> bytes:

@@ -26,9 +26,9 @@ The order of things
 How an object is kept
 =====================
 
-As it is, or packed (``codec.py``): cut into blocks that are shuffled and compressed, with a table at the end, so that any
-range costs its blocks. What is packed travels to peers as it lies, and theirs is kept as it comes (``packing.py``).
-Digest and size are always those of the data set.
+As it is, or packed (``codec.py``): cut into blocks that are shuffled and compressed, with a table at the end, so that
+any range costs its blocks. What is packed travels to peers as it lies, and theirs is kept as it comes
+(``packing.py``). Digest and size are always those of the data set.
 
 What is one instance
 ====================

@@ -265,6 +265,15 @@ class TestPacked:
         small, large = sorted(path.stat().st_size for path in pack_files(tmp_path))
         assert small < len(self.DATA) * 0.75 < len(self.DATA) < large
 
+    @pytest.mark.parametrize("streamed", [False, True])
+    async def test_the_packs_alone_bring_it_back(self, tmp_path: Path, *, streamed: bool) -> None:
+        async with opened_store(tmp_path) as (store, db):
+            await self._put(store, streamed=streamed)
+            await store.indexed()
+            await _forget(db)
+        async with opened_store(tmp_path) as (store, _db):
+            assert await everything(store, instance_uid(1, 1)) == self.DATA
+
     async def test_compressed_syntaxes_are_not_packed_again(self, tmp_path: Path) -> None:
         async with opened_store(tmp_path) as (store, _db):
             await store.put(header(transfer_syntax_uid=TransferSyntaxUID("1.2.840.10008.1.2.4.50")), self.DATA)

@@ -16,7 +16,7 @@ from node.model.lifecycle import HiddenReason
 from node.store import identity, tombstones
 from node.store.engine import Write
 from node.store.pack_format import QuarantineReason, RecordMeta
-from node.store.study_queries import fold
+from node.store.matching import fold
 
 # SOP classes of documents that a reader would call a report (PS3.4 B.5): Basic, Enhanced, Comprehensive, Comprehensive
 # 3D and Extensible SR; encapsulated PDF and CDA. Measurements, dose and CAD results are SR too, but no reports.

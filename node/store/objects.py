@@ -283,6 +283,11 @@ class ObjectStore:
         async with self._db.read() as rx:
             return await study_queries.find_instances(rx, query)
 
+    async def count(self, query: StudyQuery | SeriesQuery | InstanceQuery, *, most: int) -> int:
+        """How many match, counted up to ``most``."""
+        async with self._db.read() as rx:
+            return await study_queries.count(rx, query, most)
+
     async def totals(self) -> Totals:
         """What the store holds."""
         async with self._db.read() as rx:

@@ -4,7 +4,6 @@ Matching follows PS3.4 C.2.2.2 as PS3.18 8.3.4 uses it: single value, wildcards 
 Names match without regard to case and accents (PS3.4 C.2.2.2.1 leaves that to the provider).
 """
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,9 +22,9 @@ from node.model.ids import (
 )
 from node.model.instance import Demographics, InstanceHeader, SeriesSummary, StoredInstance, StudySummary
 from node.store.engine import Read, Row
+from node.store.matching import Where
 
 _ALL = -1  # SQL: no limit
-_AFTER_EVERY_CHARACTER = "\U0010ffff"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +32,9 @@ class StudyQuery:
     """Which studies are wanted. Every field that is given must match; text fields take ``*`` and ``?``.
 
     ``patients`` restricts the answer to those patients (what a caller may see); an empty tuple means nobody's.
-    ``date_from`` and ``date_to`` are DA values, both inclusive. ``own``: True for studies of this facility only, False
-    for received ones only.
+    ``date_from``, ``date_to``, ``born_from`` and ``born_to`` are DA values, ``time_from`` and ``time_to`` TM values,
+    all inclusive: 10 means until the last moment of that hour. Study Date and Time are matched as one point in time.
+    ``own``: True for studies of this facility only, False for received ones only.
     """
 
     study_uids: tuple[StudyInstanceUID, ...] = ()
@@ -43,12 +43,17 @@ class StudyQuery:
     issuer: str | None = None  # exact; "" asks for studies whose issuer is empty
     patient_name: str = ""
     birth_date: str = ""
+    born_from: str = ""
+    born_to: str = ""
+    sex: str = ""
     accession_number: str = ""
     study_id: str = ""
     description: str = ""
     referring_physician: str = ""
     date_from: str = ""
     date_to: str = ""
+    time_from: str = ""
+    time_to: str = ""
     modalities: tuple[str, ...] = ()  # Modalities in Study: any of them
     own: bool | None = None
     limit: int | None = None
@@ -78,6 +83,10 @@ class InstanceQuery:
     instance_uids: tuple[SOPInstanceUID, ...] = ()
     sop_class_uids: tuple[SOPClassUID, ...] = ()
     number: str = ""
+    modalities: tuple[str, ...] = ()  # of their series, as are the three that follow
+    series_number: str = ""
+    series_description: str = ""
+    body_part: str = ""
     limit: int | None = None
     offset: int = 0
 
@@ -106,12 +115,6 @@ class Location:
     wrapped_key: bytes  # the space's
 
 
-def fold(text: str) -> str:
-    """``text`` without case and accents, for matching names."""
-    decomposed = unicodedata.normalize("NFKD", text)
-    return "".join(c for c in decomposed if not unicodedata.combining(c)).casefold()
-
-
 async def totals(rx: Read) -> Totals:
     """The sums over everything visible."""
     row = await rx.fetch_one("SELECT count(*), coalesce(sum(instances), 0), coalesce(sum(bytes), 0) FROM study")
@@ -131,12 +134,7 @@ async def find_studies(rx: Read, query: StudyQuery) -> list[StudySummary]:
 
 async def find_series(rx: Read, query: SeriesQuery) -> list[SeriesSummary]:
     """The series that match, by study and series number."""
-    where = _Where(*_study_where(query.studies))
-    where.any_of("e.uid", query.series_uids)
-    where.any_of("e.modality", query.modalities)
-    where.text("e.number", query.number)
-    where.text("e.description", query.description)
-    where.text("e.body_part", query.body_part)
+    where = _series_where(query)
     rows = await rx.fetch_all(
         "SELECT s.uid, e.uid, e.modality, e.number, e.description, e.body_part, e.date, e.time, e.instances"  # noqa: S608
         f" FROM study s JOIN series e ON e.study_id = s.id WHERE {where.sql}"
@@ -148,11 +146,7 @@ async def find_series(rx: Read, query: SeriesQuery) -> list[SeriesSummary]:
 
 async def find_instances(rx: Read, query: InstanceQuery) -> list[StoredInstance]:
     """The instances that match, by study, series number and instance number."""
-    where = _Where(*_study_where(query.studies))
-    where.any_of("e.uid", query.series_uids)
-    where.any_of("i.uid", query.instance_uids)
-    where.any_of("i.sop_class_uid", query.sop_class_uids)
-    where.text("i.number", query.number)
+    where = _instance_where(query)
     rows = await rx.fetch_all(
         f"SELECT {INSTANCE_COLUMNS} FROM study s JOIN series e ON e.study_id = s.id"  # noqa: S608
         f" JOIN instance i ON i.series_id = e.id WHERE {where.sql}"
@@ -161,6 +155,20 @@ async def find_instances(rx: Read, query: InstanceQuery) -> list[StoredInstance]
         (*where.params, _limit(query.limit), query.offset),
     )
     return [stored_instance(row) for row in rows]
+
+
+async def count(rx: Read, query: StudyQuery | SeriesQuery | InstanceQuery, most: int) -> int:
+    """How many match, counted up to ``most``, whatever the query's own limit."""
+    tables = "study s"
+    if isinstance(query, StudyQuery):
+        where = Where(*_study_where(query))
+    elif isinstance(query, SeriesQuery):
+        where, tables = _series_where(query), f"{tables} JOIN series e ON e.study_id = s.id"
+    else:
+        where = _instance_where(query)
+        tables += " JOIN series e ON e.study_id = s.id JOIN instance i ON i.series_id = e.id"
+    sql = f"SELECT count(*) FROM (SELECT 1 FROM {tables} WHERE {where.sql} LIMIT ?)"  # noqa: S608 - fixed texts
+    return int(await rx.fetch_value(sql, (*where.params, most)))
 
 
 async def locate(rx: Read, instances: Sequence[SOPInstanceUID]) -> dict[SOPInstanceUID, Location]:
@@ -187,48 +195,8 @@ async def digests(rx: Read, instances: Sequence[SOPInstanceUID]) -> dict[SOPInst
     return {SOPInstanceUID(row[0]): Digest(bytes(row[1])) for row in rows}
 
 
-class _Where:
-    """Conditions joined by AND, with their parameters."""
-
-    def __init__(self, sql: str = "1", params: Sequence[object] = ()) -> None:
-        self.sql = sql
-        self.params = list(params)
-
-    def add(self, condition: str, *params: object) -> None:
-        self.sql += f" AND {condition}"
-        self.params.extend(params)
-
-    def exactly(self, column: str, value: str) -> None:
-        if value:
-            self.add(f"{column} = ?", value)
-
-    def any_of(self, column: str, values: Sequence[str]) -> None:
-        if values:
-            self.add(f"{column} IN (SELECT value FROM json_each(?))", _json(values))  # noqa: S608 - fixed column names
-
-    def text(self, column: str, pattern: str) -> None:
-        """Single value or wildcard matching; ``*`` alone is universal matching (PS3.4 C.2.2.2.3)."""
-        if not pattern.strip("*"):
-            return
-        if "*" not in pattern and "?" not in pattern:
-            self.add(f"{column} = ?", pattern)
-            return
-        prefix = pattern.split("*", 1)[0].split("?", 1)[0]
-        if prefix:  # lets SQLite walk the column's index instead of every row
-            self.add(f"{column} >= ? AND {column} < ?", prefix, prefix + _AFTER_EVERY_CHARACTER)
-        self.add(f"{column} GLOB ?", pattern.replace("[", "[[]"))
-
-    def name(self, column: str, pattern: str) -> None:
-        """A person's name: the whole value or its first component group, folded."""
-        folded = fold(pattern)
-        if folded and "*" not in folded and "?" not in folded:
-            self.add(f"({column} = ? OR {column} >= ? AND {column} < ?)", folded, f"{folded}=", f"{folded}>")
-        else:
-            self.text(column, folded)
-
-
 def _study_where(query: StudyQuery) -> tuple[str, list[object]]:
-    where = _Where()
+    where = Where()
     where.any_of("s.uid", query.study_uids)
     if query.patients is not None:
         keys = msgspec.json.encode([[p.issuer, p.patient_id] for p in query.patients]).decode()
@@ -245,19 +213,39 @@ def _study_where(query: StudyQuery) -> tuple[str, list[object]]:
     where.text("s.study_id", query.study_id)
     where.text("s.description", query.description)
     where.text("s.referring_physician", query.referring_physician)
-    if query.date_from:
-        where.add("s.date >= ?", query.date_from)
-    if query.date_to:
-        where.add("s.date <= ? AND s.date <> ''", query.date_to)
+    where.dates("s.birth_date", query.born_from, query.born_to)
+    where.exactly("s.sex", query.sex)
+    where.moments("s.date", "s.time", (query.date_from, query.time_from), (query.date_to, query.time_to))
     if query.modalities:
-        where.add(
-            "EXISTS (SELECT 1 FROM series m WHERE m.study_id = s.id"
-            " AND m.modality IN (SELECT value FROM json_each(?)))",
-            _json(query.modalities),
-        )
+        inner = Where("m.study_id = s.id")
+        inner.any_like("m.modality", query.modalities)
+        where.add(f"EXISTS (SELECT 1 FROM series m WHERE {inner.sql})", *inner.params)  # noqa: S608 - fixed texts
     if query.own is not None:
         where.add("s.origin IS NULL" if query.own else "s.origin IS NOT NULL")
     return where.sql, where.params
+
+
+def _series_where(query: SeriesQuery) -> Where:
+    where = Where(*_study_where(query.studies))
+    where.any_of("e.uid", query.series_uids)
+    where.any_like("e.modality", query.modalities)
+    where.text("e.number", query.number)
+    where.text("e.description", query.description)
+    where.text("e.body_part", query.body_part)
+    return where
+
+
+def _instance_where(query: InstanceQuery) -> Where:
+    where = Where(*_study_where(query.studies))
+    where.any_of("e.uid", query.series_uids)
+    where.any_of("i.uid", query.instance_uids)
+    where.any_of("i.sop_class_uid", query.sop_class_uids)
+    where.text("i.number", query.number)
+    where.any_like("e.modality", query.modalities)
+    where.text("e.number", query.series_number)
+    where.text("e.description", query.series_description)
+    where.text("e.body_part", query.body_part)
+    return where
 
 
 _STUDY_COLUMNS = (

@@ -11,10 +11,10 @@ from node.api.dicomweb.query import MAX_RESULTS, parse_search
 from node.errors.access import InvalidInput, NotAcceptable
 from node.errors.identifiers import InvalidUid
 from node.model.ids import SeriesInstanceUID, StudyInstanceUID
-from node.store.study_queries import StudyQuery
+from node.store.study_queries import InstanceQuery, StudyQuery
 
 STUDY_LEVEL = ("study",)
-INSTANCE_LEVEL = ("study", "instance")
+INSTANCE_LEVEL = ("study", "series", "instance")
 
 
 def test_keywords_and_tags_mean_the_same() -> None:
@@ -56,11 +56,48 @@ def test_empty_values_match_everything() -> None:
     assert parse_search([("PatientName", ""), ("PatientID", "*")], STUDY_LEVEL).studies() == StudyQuery()
 
 
+@pytest.mark.parametrize(
+    ("value", "times"),
+    [
+        ("10", ("10", "10")),
+        ("1000-", ("1000", "")),
+        ("-235959.999999", ("", "235959.999999")),
+        ("10-1230", ("10", "1230")),
+    ],
+)
+def test_time_ranges(value: str, times: tuple[str, str]) -> None:
+    query = parse_search(
+        [("StudyTime", value), ("00100030", "19700101-")], STUDY_LEVEL
+    ).studies()
+    assert (query.time_from, query.time_to, query.born_from, query.born_to) == (*times, "19700101", "")
+
+
+@pytest.mark.parametrize("value", ["24", "1", "10-11-12", "-", "1060", "10:00", "1000.5", "--10", "10--"])
+def test_times_that_are_none(value: str) -> None:
+    with pytest.raises(InvalidInput):
+        parse_search([("StudyTime", value)], STUDY_LEVEL)
+
+
 def test_what_cannot_be_matched_is_named() -> None:
-    search = parse_search([("StudyTime", "10"), ("Modality", "CT"), ("fuzzymatching", "true")], STUDY_LEVEL)
+    """Unknown attributes and those of lower levels are ignored; what can be no name is refused, as is a repetition."""
+    search = parse_search([("PatientWeight", "80"), ("Modality", "CT"), ("emptyvaluematching", "true")], STUDY_LEVEL)
     assert search.studies() == StudyQuery()
     assert len(search.ignored) == 3
-    assert parse_search([("includefield", "all"), ("fuzzymatching", "false")], STUDY_LEVEL).ignored == []
+    assert parse_search([("fuzzymatching", "true")], STUDY_LEVEL).fuzzy
+    for name, value in (("Patient Weight", "80"), ("fuzzymatching", "yes"), ("includefield", "a b"), ("<x>", "1")):
+        with pytest.raises(InvalidInput):
+            parse_search([(name, value)], STUDY_LEVEL)
+    with pytest.raises(InvalidInput):
+        parse_search([("PatientID", "A"), ("patientid", "B")], STUDY_LEVEL)
+
+
+def test_fields_to_be_told_by_name_by_tag_or_all() -> None:
+    search = parse_search([("includefield", "PatientName,00080030"), ("includefield", "0020,all")], STUDY_LEVEL)
+    assert search.fields == {"00100010", "00080030", "0020", "all"}
+    some = parse_search([("includefield", "patientname,NoSuchThing")], STUDY_LEVEL)
+    told = {"00100010": {"vr": "PN"}, "00100020": {"vr": "LO"}}
+    assert some.chosen(told, is_all=False) == {"00100010": {"vr": "PN"}}
+    assert search.chosen(told, is_all=False) == some.chosen(told, is_all=True) == told
 
 
 def test_instances_by_series() -> None:
@@ -68,13 +105,16 @@ def test_instances_by_series() -> None:
     query = search.instances(StudyInstanceUID("1.2"))
     assert query.series_uids == (SeriesInstanceUID("1.5"),)
     assert query.number == "3"
+    assert parse_search([("Modality", "CT"), ("SeriesNumber", "2")], INSTANCE_LEVEL).instances() == InstanceQuery(
+        modalities=("CT",), series_number="2", limit=MAX_RESULTS
+    )
     assert query.studies.study_uids == (StudyInstanceUID("1.2"),)
     path_wins = search.instances(StudyInstanceUID("1.2"), SeriesInstanceUID("1.6"))
     assert path_wins.series_uids == (SeriesInstanceUID("1.6"),)
 
 
-def test_pages_are_bounded_and_one_more_is_asked_for() -> None:
-    assert parse_search([("limit", "5"), ("offset", "7")], STUDY_LEVEL).studies(page=True).limit == 6
+def test_pages_are_bounded() -> None:
+    assert parse_search([("limit", "5"), ("offset", "7")], STUDY_LEVEL).studies(page=True).limit == 5
     assert parse_search([("limit", "999999")], STUDY_LEVEL).limit == MAX_RESULTS
     for value in ("-1", "x", "", "9" * 30, "٣"):
         with pytest.raises(InvalidInput):

@@ -8,8 +8,9 @@ from support.store import header, opened_store, study_uid
 
 from node.model.ids import PatientKey
 from node.model.instance import Demographics
+from node.store.matching import fold
 from node.store.objects import ObjectStore
-from node.store.study_queries import InstanceQuery, SeriesQuery, StudyQuery, fold
+from node.store.study_queries import InstanceQuery, SeriesQuery, StudyQuery
 
 STUDIES = {
     1: ("A", "100", "Müller^Änne", "20250110", "CT", "ACC[1]"),

@@ -5,7 +5,8 @@ series or the frames of an instance come as multipart/related; an instance alone
 what viewers ask for.
 """
 
-from collections.abc import AsyncGenerator, Iterable, Sequence
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 
 import msgspec
 from aiohttp import web
@@ -32,6 +33,7 @@ _PICTURES = ("image/jpeg", "image/png")
 _PDF = "application/pdf"
 _PAGE = ("text/html", "text/plain")
 _PDF_BEGINS = b"%PDF-"
+_Draw = Callable[[Shown, int], Awaitable[bytes]]
 
 # A document is shown inside of the viewer's page, and may fetch and run nothing.
 _PAGE_HEADERS = {
@@ -129,20 +131,13 @@ class Rendered:
         if not _accepts_many(call):
             raise NotAcceptable("several pictures come as multipart/related")
         boundary = new_boundary()
-        return await stream(
-            call, multipart_type(form, boundary), self._parts(call, found, numbers, form, boundary, how)
-        )
+        parts = self._parts(call, found, numbers, lambda shown, number: self._render(shown, number, form, how))
+        return await stream(call, multipart_type(form, boundary), _multipart(boundary, form, parts))
 
-    async def _parts(  # noqa: PLR0913  # what a request for several pictures consists of
-        self,
-        call: Call,
-        found: Sequence[StoredInstance],
-        numbers: Sequence[int],
-        form: str,
-        boundary: str,
-        how: Viewing,
-    ) -> AsyncGenerator[bytes, None]:
-        """Raises the last refusal if nothing at all can be shown."""
+    async def _parts(
+        self, call: Call, found: Sequence[StoredInstance], numbers: Sequence[int], draw: _Draw
+    ) -> AsyncGenerator[tuple[str, bytes], None]:
+        """Address and picture of every frame that can be shown; raises the last refusal if there is none."""
         refused: DicomRefused | None = NotRenderable()
         for instance in found:
             shown = await self._frames.open(instance)
@@ -150,18 +145,25 @@ class Rendered:
                 continue
             for number in numbers or range(1, shown.index.layout.frames + 1):
                 try:
-                    body = await self._render(shown, number, form, how)
+                    body = await draw(shown, number)
                 except DicomRefused as exc:
                     if numbers:
                         raise
                     refused = refused and exc
                     break  # its other frames are as bad
                 refused = None
-                place = f"{instance_url(call, instance)}/frames/{number}/rendered"
-                yield part_head(boundary, form, place) + body
+                yield f"{instance_url(call, instance)}/frames/{number}/rendered", body
         if refused is not None:
             raise refused
-        yield closing(boundary)
+
+
+async def _multipart(
+    boundary: str, form: str, parts: AsyncGenerator[tuple[str, bytes], None]
+) -> AsyncGenerator[bytes, None]:
+    async with contextlib.aclosing(parts):
+        async for place, body in parts:
+            yield part_head(boundary, form, place) + body
+    yield closing(boundary)
 
 
 async def _document(call: Call, shown: Shown) -> web.StreamResponse:

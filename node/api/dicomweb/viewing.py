@@ -12,6 +12,8 @@ _FUNCTIONS = {"": "LINEAR", "linear": "LINEAR", "linear-exact": "LINEAR_EXACT", 
 _MAX_QUALITY = 100
 _MAX_SIDE = 16_384  # pixels of what is answered
 _MAX_COORDINATE = 1 << 20
+_WINDOW_PARTS = (2, 3)  # centre, width and perhaps a function
+_VIEWPORT_PARTS = range(2, 7)  # width and height of the picture; x, y, width and height of the region
 
 
 class Viewing(msgspec.Struct, frozen=True):
@@ -42,25 +44,29 @@ def parse_viewing(window: str, viewport: str, quality: str) -> Viewing:
 
 def _window(text: str) -> tuple[float, float, str]:
     parts = text.split(",")
-    function = _FUNCTIONS.get(parts[2].strip().lower()) if len(parts) == 3 else "LINEAR"  # noqa: PLR2004
+    if len(parts) not in _WINDOW_PARTS:
+        raise InvalidInput("window")
+    function = _FUNCTIONS.get("".join(parts[2:]).strip().lower())
     try:
         center, width = float(parts[0]), float(parts[1])
-    except (ValueError, IndexError) as exc:
+    except ValueError as exc:
         raise InvalidInput("window") from exc
     is_wide = width >= 1 if function == "LINEAR" else width > 0  # PS3.3 section C.11.2.1.2
-    if function is None or len(parts) > 3 or not (math.isfinite(center) and math.isfinite(width) and is_wide):  # noqa: PLR2004
+    if function is None or not (math.isfinite(center) and math.isfinite(width) and is_wide):
         raise InvalidInput("window")
     return center, width, function
 
 
 def _viewport(text: str) -> tuple[int, int, int, int, int, int]:
     parts = [part.strip() for part in text.split(",")]
+    if len(parts) not in _VIEWPORT_PARTS:
+        raise InvalidInput("viewport")
     try:
         numbers = [round(float(part)) if part else 0 for part in parts]
     except (ValueError, OverflowError) as exc:
         raise InvalidInput("viewport") from exc
-    numbers += [0] * (6 - len(numbers))
-    if len(parts) < 2 or len(numbers) != 6 or any(abs(n) > _MAX_COORDINATE for n in numbers):  # noqa: PLR2004
+    numbers += [0] * (max(_VIEWPORT_PARTS) - len(numbers))
+    if any(abs(n) > _MAX_COORDINATE for n in numbers):
         raise InvalidInput("viewport")
     width, height, x, y, across, down = numbers
     if not (0 <= width <= _MAX_SIDE and 0 <= height <= _MAX_SIDE and x >= 0 and y >= 0):
@@ -69,6 +75,6 @@ def _viewport(text: str) -> tuple[int, int, int, int, int, int]:
 
 
 def _quality(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 4 and 1 <= int(text) <= _MAX_QUALITY):  # noqa: PLR2004
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:4]) <= _MAX_QUALITY):
         raise InvalidInput("quality")
     return int(text)

@@ -19,6 +19,8 @@ class Metrics:
         self.requests = Counter("leveret_requests", "Requests decided here", ["outcome"], registry=r)
         self.transfers = Counter("leveret_transfers", "Transfers ended", ["direction", "state"], registry=r)
         self.transfer_bytes = Counter("leveret_transfer_bytes", "Bytes moved", ["direction"], registry=r)
+        self.deliveries = Counter("leveret_deliveries", "Deliveries to a PACS ended", ["state"], registry=r)
+        self.delivered = Counter("leveret_delivered_instances", "Instances a PACS was sent", ["outcome"], registry=r)
         self.http_seconds = Histogram("leveret_http_seconds", "Local API latency", ["route", "status"], registry=r)
 
     def render(self) -> bytes:

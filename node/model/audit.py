@@ -42,6 +42,11 @@ class AuditType(StrEnum):
     STUDY_RETRIEVED = "study_retrieved"
     COMMITMENT_REQUESTED = "commitment_requested"
     COMMITMENT_REPORTED = "commitment_reported"
+    # Received studies and local patients
+    STUDY_LINKED = "study_linked"
+    STUDY_UNLINKED = "study_unlinked"
+    DELIVERY_ORDERED = "delivery_ordered"
+    STUDY_DELIVERED = "study_delivered"
     # Announcements
     ANNOUNCED = "announced"
     PRIORS_ASKED = "priors_asked"

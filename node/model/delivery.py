@@ -142,7 +142,7 @@ class Delivery:
     """One delivery as it is shown; sizes in bytes, times in seconds since the epoch."""
 
     delivery_id: DeliveryId
-    study: StudyInstanceUID
+    study: StudyInstanceUID | None  # None while it is not known which one a request will bring
     pacs: str
     request_id: RequestId | None
     patient: PatientKey | None = field(repr=False)  # local patient under whom it is delivered; None: as it is

@@ -35,7 +35,7 @@ async def add(tx: Write, delivery: Delivery) -> None:
         " ordered_by, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             delivery.delivery_id.value,
-            str(delivery.study),
+            str(delivery.study or ""),
             delivery.pacs,
             delivery.request_id and delivery.request_id.value,
             patient.issuer,
@@ -71,15 +71,6 @@ async def unfinished(rx: Read) -> list[DeliveryId]:
     return [DeliveryId(bytes(row[0])) for row in rows]
 
 
-async def of_study(rx: Read, study: StudyInstanceUID) -> list[DeliveryId]:
-    """The unfinished ones of a study, oldest first."""
-    rows = await rx.fetch_all(
-        f"SELECT delivery_id FROM delivery WHERE study = ? AND state NOT IN {_ENDED} ORDER BY created_at, rowid",  # noqa: S608
-        (str(study),),
-    )
-    return [DeliveryId(bytes(row[0])) for row in rows]
-
-
 async def move(tx: Write, delivery_id: DeliveryId, event: DeliveryEvent, *, at: int, code: str = "") -> DeliveryState:
     """Move a delivery by the table; ``code`` says why it waits, stands still or fails. Raises IllegalTransition."""
     value = await tx.fetch_value("SELECT state FROM delivery WHERE delivery_id = ?", (delivery_id.value,))
@@ -98,6 +89,17 @@ async def begin(tx: Write, delivery_id: DeliveryId, *, patient: PatientKey | Non
         "UPDATE delivery SET issuer = ?, patient_id = ?, instances_total = ?, bytes_total = ? WHERE delivery_id = ?",
         (key.issuer, key.patient_id, instances, size, delivery_id.value),
     )
+
+
+async def set_study(tx: Write, delivery_id: DeliveryId, study: StudyInstanceUID) -> None:
+    """Say which study came."""
+    await tx.execute("UPDATE delivery SET study = ? WHERE delivery_id = ?", (str(study), delivery_id.value))
+
+
+async def of_request(rx: Read, request_id: RequestId) -> list[Delivery]:
+    """The deliveries of what a request brings, oldest first."""
+    sql = f"SELECT {_COLUMNS} FROM delivery d WHERE d.request_id = ? ORDER BY d.rowid"  # noqa: S608 - fixed texts
+    return [_delivery(row) for row in await rx.fetch_all(sql, (request_id.value,))]
 
 
 async def set_attempts(tx: Write, delivery_id: DeliveryId, attempts: int) -> None:
@@ -159,7 +161,7 @@ def _delivery(row: Row) -> Delivery:
     counts = msgspec.json.decode(row[15], type=dict[str, int])
     return Delivery(
         delivery_id=DeliveryId(bytes(row[0])),
-        study=StudyInstanceUID(row[1]),
+        study=StudyInstanceUID(row[1]) if row[1] else None,
         pacs=row[2],
         request_id=None if row[3] is None else RequestId(bytes(row[3])),
         patient=PatientKey(row[4], row[5]) if row[5] else None,

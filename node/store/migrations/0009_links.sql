@@ -25,7 +25,7 @@ END;
 -- study is delivered (empty: as it is). `accession` is the local accession number, if one was given.
 CREATE TABLE delivery (
     delivery_id     BLOB    NOT NULL PRIMARY KEY CHECK (length(delivery_id) = 16),
-    study           TEXT    NOT NULL,
+    study           TEXT    NOT NULL,            -- empty until a request has brought it
     pacs            TEXT    NOT NULL,
     request_id      BLOB    CHECK (length(request_id) = 16),
     issuer          TEXT    NOT NULL DEFAULT '',
@@ -43,7 +43,6 @@ CREATE TABLE delivery (
 ) STRICT;
 CREATE INDEX delivery_newest ON delivery (created_at);
 CREATE INDEX delivery_state ON delivery (state);
-CREATE INDEX delivery_study ON delivery (study);
 CREATE INDEX delivery_request ON delivery (request_id) WHERE request_id IS NOT NULL;
 
 -- What became of one instance. An instance without a row is still to be sent.

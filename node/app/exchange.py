@@ -10,10 +10,12 @@ from node.config import Settings
 from node.crypto.identity import Identity
 from node.log import Logger
 from node.metrics import Metrics
-from node.peers import handlers_feed, handlers_requests
+from node.model.ids import RequestId
+from node.peers import handlers_feed, handlers_requests, handlers_withdrawals
 from node.sharing.announce import Announcer
 from node.sharing.answers import FeedDesk
 from node.sharing.asking import Asking
+from node.sharing.corrections import Corrections
 from node.sharing.feeds import FeedReader
 from node.sharing.holder import Holder, HolderParts
 from node.sharing.imports import Imports
@@ -22,11 +24,15 @@ from node.sharing.inbox import Inbox
 from node.sharing.ingest import Ingest, issuer_of
 from node.sharing.locate import Locator
 from node.sharing.pull import PullParts
+from node.sharing.quarantine import Quarantine
+from node.sharing.rejections import Rejections
 from node.sharing.requests import Requests
 from node.sharing.serve import ObjectServer, ServerParts
 from node.sharing.share_codes import ShareCodes
 from node.sharing.transfer import TransferEngine
 from node.sharing.users import Users
+from node.sharing.withdrawals import WithdrawalParts, Withdrawals
+from node.sharing.withdrawn import WithdrawalDesk, WithdrawnParts
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,16 @@ class Basis:
 
 
 @dataclass(frozen=True, slots=True)
+class Lifecycle:
+    """What becomes of images that turn out to be wrong."""
+
+    withdrawals: Withdrawals
+    corrections: Corrections
+    rejections: Rejections
+    quarantine: Quarantine
+
+
+@dataclass(frozen=True, slots=True)
 class Exchange:
     """What one node can do."""
 
@@ -62,6 +78,7 @@ class Exchange:
     inbox: Inbox
     requests: Requests
     engine: TransferEngine
+    lifecycle: Lifecycle
 
     def run(self, background: Background) -> None:
         """Start what runs by itself."""
@@ -70,6 +87,8 @@ class Exchange:
         background.start("feed-reader", self.reader.run())
         background.start("object-server", self.objects.run())
         background.start("transfer-engine", self.engine.run())
+        background.start("withdrawals", self.lifecycle.withdrawals.run())
+        background.start("rejections", self.lifecycle.rejections.run())
 
 
 def build_exchange(basis: Basis) -> Exchange:
@@ -90,6 +109,7 @@ def build_exchange(basis: Basis) -> Exchange:
         inbox=inbox,
         requests=requests,
         engine=engine,
+        lifecycle=_lifecycle(basis, ingest, objects, engine),
     )
 
 
@@ -151,6 +171,29 @@ def _holding(basis: Basis, ingest: Ingest) -> tuple[ObjectServer, Holder, Inbox,
     for ending in (holder.peer_revoked, inbox.peer_revoked):
         trust.on_revoked(ending)
     return objects, holder, inbox, codes
+
+
+def _lifecycle(basis: Basis, ingest: Ingest, objects: ObjectServer, engine: TransferEngine) -> Lifecycle:
+    storage, network, clock, log = basis.storage, basis.network, basis.clock, basis.log
+    db, store, pool = storage.db, storage.store, storage.pool
+    parts = WithdrawalParts(db, store, basis.identity, network.trust, network.clients, objects, clock, log)
+    withdrawals = Withdrawals(parts)
+    network.trust.subscribe(withdrawals)
+    network.trust.on_seen(withdrawals.peer_seen)
+
+    async def cancel(request_id: RequestId, by: str) -> None:
+        await engine.cancel(request_id, by=by)
+
+    desk = WithdrawalDesk(WithdrawnParts(db, store, basis.identity, network.trust, cancel, clock, log))
+    network.server.add_routes(handlers_withdrawals.routes(desk))
+    rejections = Rejections(db=db, store=store, pool=pool, withdrawals=withdrawals, clock=clock, log=log)
+    ingest.on_key_object = rejections.read_new
+    return Lifecycle(
+        withdrawals,
+        Corrections(parts, withdrawals),
+        rejections,
+        Quarantine(db=db, store=store, pool=pool, withdrawals=withdrawals, clock=clock, log=log),
+    )
 
 
 def _requesting(basis: Basis, holder: Holder) -> tuple[TransferEngine, Requests]:

@@ -11,21 +11,25 @@ from node.api.dicomweb.stow import Stow
 from node.api.dicomweb.wado import Wado
 from node.api.rest.announcements import AnnouncementsResource
 from node.api.rest.audit import AuditResource
+from node.api.rest.corrections import CorrectionsResource
 from node.api.rest.health import Health
 from node.api.rest.inbox import InboxResource
 from node.api.rest.openapi import OpenApi
 from node.api.rest.patients import PatientsResource
 from node.api.rest.peers import PeersResource
+from node.api.rest.quarantine import QuarantineResource
 from node.api.rest.requests import RequestsResource
 from node.api.rest.share_codes import ShareCodesResource
 from node.api.rest.status import StatusResource
 from node.api.rest.studies import StudiesResource
 from node.api.rest.transfers import TransfersResource
 from node.api.rest.users import UsersResource
+from node.api.rest.withdrawals import WithdrawalsResource
 from node.api.routing import Route
 from node.app.exchange import Basis, Exchange
 from node.dicom.scp import ScpSettings, StorageScp
 from node.model.trust import Address
+from node.sharing.history import History
 
 Problems = Callable[[], Awaitable[list[str]]]
 
@@ -53,6 +57,9 @@ def api_routes(
             clock=clock,
         ),
         ShareCodesResource(exchange.codes, issuer=basis.issuer, clock=clock),
+        WithdrawalsResource(exchange.lifecycle.withdrawals, History(storage.db, storage.store, clock)),
+        QuarantineResource(exchange.lifecycle.quarantine),
+        CorrectionsResource(exchange.lifecycle.corrections, issuer=basis.issuer),
         RequestsResource(exchange.requests, store=storage.store, trust=network.trust, issuer=basis.issuer),
         InboxResource(exchange.inbox),
         TransfersResource(exchange.requests),
@@ -89,6 +96,7 @@ def _status(
         presence=basis.network.presence,
         requests=exchange.requests,
         inbox=exchange.inbox,
+        withdrawals=exchange.lifecycle.withdrawals,
         addresses=addresses,
         problems=problems,
     )

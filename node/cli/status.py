@@ -25,6 +25,13 @@ def status(session: Session) -> None:
         click.echo(f"  transfers  {s['transfers']['active']} active, {s['transfers']['suspended']} suspended")
         click.echo(f"  inbox      {show.plural(s['inbox'], 'request')} to decide")
         click.echo(f"  listens    api {s['listen']['api']}, peers {s['listen']['peer']}, DICOM {s['listen']['dicom']}")
+        told = s["withdrawals"]
+        if told["waiting"] or told["refused"]:
+            click.echo(f"  withdrawn  {told['waiting']} still to tell, {told['refused']} refused (leveret withdrawals list)")
+        if told["received"]:
+            click.echo(f"  notices    {told['received']} from other facilities (leveret withdrawals received)")
+        if s["quarantined"]:
+            click.secho(f"  ! {s['quarantined']} in quarantine: see leveret quarantine list", fg="red")
         for problem in s["problems"]:
             click.secho(f"  ! {show.words(problem)}", fg="red")
 
@@ -47,9 +54,17 @@ def identity(session: Session) -> None:
 @command("studies")
 @click.option("--patient-id", metavar="ID", help="Only this Patient ID (* and ? match anything).")
 @click.option("--name", metavar="PATTERN", help="Only patients with such a name, for instance 'Garcia*'.")
+@click.option("--study", metavar="UID", help="The revisions of this study.")
+@click.option("--withdrawn", is_flag=True, help="Studies that were withdrawn, and why.")
 @click.pass_obj
-def studies(session: Session, patient_id: str | None, name: str | None) -> None:
+def studies(session: Session, patient_id: str | None, name: str | None, study: str | None, *, withdrawn: bool) -> None:
     """What is held, newest first."""
+    if study is not None:
+        session.show(session.daemon().get("/revisions", study=study), _revisions)
+        return
+    if withdrawn:
+        session.show(session.daemon().get("/withdrawals/studies"), _withdrawn)
+        return
 
     def for_people(document: Any) -> None:
         show.table(
@@ -72,3 +87,37 @@ def studies(session: Session, patient_id: str | None, name: str | None) -> None:
         )
 
     session.show(session.daemon().get("/studies", patient_id=patient_id, name=name), for_people)
+
+
+def _revisions(document: Any) -> None:
+    show.table(
+        ("REVISION", "CLOSED", "BECAUSE OF", "INSTANCES", "SIZE"),
+        [
+            (r["revision"], show.moment(r["closed_at"]), r["cause"], r["instances"], show.size(r["bytes"]))
+            for r in document["revisions"]
+        ],
+        empty="No revision was closed yet.",
+    )
+    for reason, count in document["hidden"].items():
+        click.echo(f"{show.plural(count, 'instance')} hidden: {show.printable(reason)}")
+
+
+def _withdrawn(document: Any) -> None:
+    show.table(
+        ("WITHDRAWN", "PATIENT", "PATIENT ID", "DATE", "MODALITIES", "INSTANCES", "FROM", "WHY", "STUDY"),
+        [
+            (
+                show.moment(s["withdrawn_at"]),
+                s["patient_name"],
+                s["patient_id"],
+                show.date(s["study_date"]),
+                s["modalities"],
+                s["instances"],
+                s["origin"][:7] if s["origin"] else "own",
+                s["words"],
+                s["study_instance_uid"],
+            )
+            for s in document["studies"]
+        ],
+        empty="Nothing was withdrawn.",
+    )

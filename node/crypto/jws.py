@@ -23,6 +23,8 @@ class JwsType(StrEnum):
     DECISION = "leveret-decision+jws"
     MANIFEST = "leveret-manifest+jws"
     RECEIPT = "leveret-receipt+jws"
+    WITHDRAWAL = "leveret-withdrawal+jws"
+    WITHDRAWAL_ACK = "leveret-withdrawal-ack+jws"
 
 
 def sign_jws(identity: Identity, typ: JwsType, payload: bytes) -> str:

@@ -25,6 +25,7 @@ class TaskKind(StrEnum):
     RENDER = "render"
     REWRITE = "rewrite"
     NATIVE = "native"
+    NOTE = "note"
 
 
 class NeedKind(StrEnum):

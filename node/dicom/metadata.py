@@ -63,6 +63,12 @@ def metadata(source: Source, syntax: str, bulk_data_uri: str) -> bytes:
     return json.dumps(dict(sorted(result.items())), ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
 
 
+def tree(source: Source, syntax: str) -> tuple[bytes, tuple[Node, ...]]:
+    """The elements before the pixel data, and the bytes in which their values lie. Raises as :func:`metadata`."""
+    data, nodes, _ = _tree(source, syntax)
+    return data, nodes
+
+
 def locate(source: Source, syntax: str, path: str) -> tuple[int, int, str]:
     """Offset, length and VR of the value that a bulk data path names.
 

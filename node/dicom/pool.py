@@ -14,6 +14,7 @@ from typing import Protocol, Self, TypeVar
 import msgspec
 
 from node.dicom.frames import after_fragments as after_stored_fragments
+from node.dicom.keynote import MAX_REFERENCES, KeyObjectNote, NoteFacts, note_of
 from node.dicom.messages import Done, Location, Need, NeedKind, Refused, Supply, Task, TaskKind
 from node.dicom.part10 import Buffer
 from node.dicom.pixels import Picture, PixelLayout
@@ -42,6 +43,7 @@ _decode_facts = msgspec.msgpack.Decoder(HeaderFacts).decode
 _decode_location = msgspec.msgpack.Decoder(Location).decode
 _decode_rewritten = msgspec.msgpack.Decoder(Rewritten).decode
 _decode_layout = msgspec.msgpack.Decoder(PixelLayout).decode
+_decode_note = msgspec.msgpack.Decoder(NoteFacts).decode
 _T = TypeVar("_T")
 
 
@@ -170,6 +172,16 @@ class ParserPool:
         if not found.plausible:
             raise HeaderRefused
         return found
+
+    async def note(self, dataset: Buffer | ByteSource, transfer_syntax: TransferSyntaxUID) -> KeyObjectNote:
+        """Title and references of a Key Object Selection document; what is no UID is left out.
+
+        Raises: as :meth:`parse_header`.
+        """
+        facts = _trusted(_decode_note, await self._run(TaskKind.NOTE, dataset, transfer_syntax, ""))
+        if len(facts.references) > MAX_REFERENCES:
+            raise HeaderRefused
+        return note_of(facts.title, facts.references)
 
     async def frame(self, dataset: Buffer | ByteSource, transfer_syntax: TransferSyntaxUID, picture: Picture) -> bytes:
         """A frame as native pixels in little endian, colours as RGB by pixel.

@@ -150,6 +150,10 @@ def _work(task: Task, source: RemoteSource) -> bytes:
 def _metadata(task: Task, source: RemoteSource) -> bytes:
     from node.dicom import metadata  # noqa: PLC0415  # imports pydicom, which most workers never need
 
+    if task.kind is TaskKind.NOTE:
+        from node.dicom import keyobject  # noqa: PLC0415  # likewise
+
+        return msgspec.msgpack.encode(keyobject.read_note(source, task.syntax))
     if task.kind is TaskKind.METADATA:
         return metadata.metadata(source, task.syntax, task.argument)
     if task.kind is TaskKind.VALUE:

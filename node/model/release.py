@@ -36,7 +36,8 @@ class DecisionNotice:
 class ReleasedStudy:
     """One study of a release: which revision, whose, and what it consists of.
 
-    ``patient`` (the holder's issuer and id) and ``demographics`` are what the recipient stamps on the study.
+    ``patient`` (the holder's issuer and id) and ``demographics`` are what the recipient stamps on the study; where the
+    identity was corrected, the bytes may still say one of ``formerly``.
     """
 
     study_instance_uid: StudyInstanceUID
@@ -44,6 +45,7 @@ class ReleasedStudy:
     patient: PatientKey
     demographics: Demographics
     entries: tuple[ManifestEntry, ...]
+    formerly: tuple[PatientKey, ...] = ()
 
 
 @dataclass(frozen=True)

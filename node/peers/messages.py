@@ -46,6 +46,7 @@ from node.model.request import (
 MAX_BODY_BYTES = 16 * 1024  # of a request; it is kept. 32 targets and every text at its longest, escaped, are 12 KiB
 MAX_REQUEST_BYTES = 32 * 1024  # such a body in base64 twice is 30,000 bytes with proof and signature
 MAX_NOTICE_BYTES = 4096  # decisions and receipts are about 500 bytes
+MAX_FORMERLY = 64  # patients under whom the bytes of one study may stand after corrections
 MAX_MANIFEST_BYTES = 48 * 1024 * 1024  # 200,000 instances at about 170 bytes, in base64
 
 _Id = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}\Z")]
@@ -124,12 +125,13 @@ class _Series(_Message, frozen=True):
     instances: Annotated[list[_Instance], msgspec.Meta(min_length=1, max_length=MAX_INSTANCES)]
 
 
-class _Study(_Message, frozen=True):
+class _Study(_Message, frozen=True, omit_defaults=True):
     uid: _UidText
     revision: Annotated[int, msgspec.Meta(ge=1, le=2**31)]
     patient: _Patient
     person: _Person
     series: Annotated[list[_Series], msgspec.Meta(min_length=1, max_length=MAX_INSTANCES)]
+    formerly: Annotated[list[_Patient], msgspec.Meta(max_length=MAX_FORMERLY)] = []
 
 
 class _Manifest(_Message, frozen=True):
@@ -242,6 +244,7 @@ def encode_manifest(manifest: ReleaseManifest) -> bytes:
             _Patient(released.patient.issuer, released.patient.patient_id),
             _person(released.demographics),
             [_Series(uid, instances) for uid, instances in series.items()],
+            [_Patient(p.issuer, p.patient_id) for p in released.formerly],
         )
 
     ids = (str(manifest.request_id), manifest.holder.compact, manifest.recipient.compact)
@@ -303,6 +306,7 @@ def _study(study: _Study, classes: list[SOPClassUID], syntaxes: list[TransferSyn
         PatientKey(study.patient.issuer, study.patient.id),
         _demographics(study.person),
         entries,
+        tuple(PatientKey(p.issuer, p.id) for p in study.formerly),
     )
 
 

@@ -26,7 +26,7 @@ from node.sharing.asking import Asking, HeldRelease
 from node.sharing.incoming import Count
 from node.sharing.pull import Pull, PullParts
 from node.sharing.receipts import sign_receipt
-from node.store import audit, followed, requests, transfers
+from node.store import audit, followed, identity, requests, transfers
 from node.store.engine import Database, Read, Write
 from node.store.requests import SentRequest
 from node.store.study_queries import StudyQuery, digests, find_studies
@@ -219,6 +219,7 @@ class Inbound:
                 whole = Manifest(
                     study.study_instance_uid, study.patient, study.revision, manifest.released_at, study.entries
                 )
+                await identity.add_former(tx, study.study_instance_uid, *study.formerly)
                 await store.admit(tx, manifest.request_id, whole, origin=manifest.holder)
                 await audit.append(tx, _received_event(manifest, whole, now))
             await self._move(tx, transfer, TransferEvent.ADMIT)

@@ -130,20 +130,18 @@ def checked(header: InstanceHeader, study: ReleasedStudy, entry: ManifestEntry) 
         header.sop_class_uid,
         header.series_instance_uid,
         header.study_instance_uid,
-        header.patient.patient_id,
-        header.patient.issuer or study.patient.issuer,
     )
     promised = (
         entry.sop_instance_uid,
         entry.sop_class_uid,
         entry.series_instance_uid,
         study.study_instance_uid,
-        study.patient.patient_id,
-        study.patient.issuer,
     )
-    if said != promised:
+    patients = {study.patient, *study.formerly}
+    named = {replace(header.patient, issuer=header.patient.issuer or one.issuer) for one in patients}
+    if said != promised or not named & patients:
         raise ReleaseMismatch
-    return replace(header, patient=study.patient)
+    return replace(header, patient=study.patient, demographics=study.demographics)
 
 
 class IncomingStream:

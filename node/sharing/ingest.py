@@ -6,7 +6,7 @@ Patient ID came from this facility's own devices and gets the facility's own iss
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -23,6 +23,7 @@ from node.metrics import Metrics
 from node.model.audit import NODE_ACTOR, AuditEvent, AuditType
 from node.model.ids import PeerId, StudyInstanceUID, TransferSyntaxUID
 from node.model.instance import InstanceHeader, Manifest
+from node.model.lifecycle import KEY_OBJECT_CLASS
 from node.sharing.budget import Budget
 from node.store import audit
 from node.store.engine import Database, Write
@@ -79,6 +80,7 @@ class Ingest:
         self._metrics = metrics
         self._log = log
         self._room = Budget(ROOM_BYTES)
+        self.on_key_object: Callable[[], Awaitable[None]] = _nothing  # before the sender of one hears of success
 
     @contextlib.asynccontextmanager
     async def room(self, size: int) -> AsyncIterator[None]:
@@ -180,6 +182,9 @@ class Ingest:
             self._metrics.ingested_bytes.inc(size)
         elif result.outcome is PutOutcome.QUARANTINED:
             await self._quarantined(header, source, actor)
+        if header.sop_class_uid == KEY_OBJECT_CLASS:
+            await self._store.indexed()
+            await self.on_key_object()
         return Taken(result.outcome, header)
 
     async def _quarantined(self, header: InstanceHeader, source: Source, actor: str) -> None:
@@ -194,6 +199,10 @@ class Ingest:
         )
         async with self._db.write() as tx:
             await audit.append(tx, event)
+
+
+async def _nothing() -> None:
+    """Nobody reads key objects here."""
 
 
 class _Beginning:

@@ -23,8 +23,9 @@ from node.model.release import RELEASE_SECONDS, ReleasedStudy, ReleaseManifest
 from node.model.request import ReleaseRequest, SignedRequest, StudyTarget
 from node.model.transfer import Direction, TransferState
 from node.model.trust import PeerPolicy
-from node.peers.messages import encode_manifest
+from node.peers.messages import MAX_FORMERLY, encode_manifest
 from node.store import audit, consents, feeds, revisions, transfers
+from node.store import identity as identities
 from node.store.engine import Read, Write
 from node.store.namesakes import count_namesakes
 from node.store.study_queries import StudyQuery, find_studies
@@ -114,7 +115,8 @@ async def _released(tx: Write, study: StudyInstanceUID) -> ReleasedStudy:
     manifest = await revisions.manifest(tx, study)
     if manifest is None:
         raise UnknownStudy
-    return ReleasedStudy(study, manifest.revision, manifest.patient, await demographics_of(tx, study), manifest.entries)
+    said, former = await demographics_of(tx, study), tuple(await identities.formerly(tx, study))[:MAX_FORMERLY]
+    return ReleasedStudy(study, manifest.revision, manifest.patient, said, manifest.entries, former)
 
 
 async def demographics_of(rx: Read, study: StudyInstanceUID) -> Demographics:

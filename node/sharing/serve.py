@@ -14,6 +14,7 @@ from node.clock import Clock
 from node.crypto.identity import Identity
 from node.crypto.jws import JwsType, verify_jws
 from node.errors.base import LeveretError
+from node.errors.lifecycle import StudyChanged
 from node.errors.sharing import (
     ConsentRevoked,
     InvalidRequest,
@@ -46,7 +47,7 @@ SWEEP_TICKS = 60  # how often expired releases, and refused requests that are ol
 REFUSED_SECONDS = 30 * DAY_SECONDS  # requesters repeat a request for a week at most; the audit log keeps the event
 
 _STOPPED: dict[str, type[LeveretError]] = {
-    error.code: error for error in (ConsentRevoked, TransferCancelled, ReleaseExpired, PeerNotTrusted)
+    error.code: error for error in (ConsentRevoked, TransferCancelled, ReleaseExpired, PeerNotTrusted, StudyChanged)
 }
 
 

@@ -48,11 +48,12 @@ async def hide(
     now: int,
     words: str = "",
     digest: Digest | None = None,
+    at_least: int = 1,
 ) -> list[SOPInstanceUID]:
     """Hide these visible instances of ``study`` (all of them if None); returns which there were.
 
-    ``digest``: only the data set that has it. What is left of the study is a new revision, unless instances are on
-    their way anyway: then it is part of the next.
+    ``digest``: only the data set that has it. What is left of the study is a new revision (``at_least`` that number),
+    unless instances are on their way anyway: then it is part of the next.
     """
     summary = await tx.fetch_one("SELECT id, revision, origin, revision_open FROM study WHERE uid = ?", (str(study),))
     if summary is None:
@@ -69,7 +70,7 @@ async def hide(
     await tx.execute_many("DELETE FROM instance WHERE id = ?", [(row[-1],) for row in rows])
     if await _recount(tx, study_id):
         if not was_open:
-            await revisions.close_anew(tx, study, now=now, cause=cause)
+            await revisions.close_anew(tx, study, now=now, cause=cause, at_least=at_least)
     else:
         await _withdraw(tx, study_id, (modalities, len(rows), last + 1, reason.value, words, now))
         await revisions.note(tx, study, last + 1, now, cause, instances=0, size=0)

@@ -14,9 +14,18 @@ from node.clock import Clock
 from node.crypto.keystore import KeyStore
 from node.errors.storage import StoreClosed, UnknownInstance
 from node.log import Logger
-from node.model.ids import Digest, ObjectId, PeerId, RequestId, SeriesInstanceUID, SOPInstanceUID, StudyInstanceUID
+from node.model.ids import (
+    Digest,
+    ObjectId,
+    PatientKey,
+    PeerId,
+    RequestId,
+    SeriesInstanceUID,
+    SOPInstanceUID,
+    StudyInstanceUID,
+)
 from node.model.instance import InstanceHeader, Manifest, SeriesSummary, StoredInstance, StudySummary
-from node.store import admission, removal, revisions, study_queries, tombstones
+from node.store import admission, quarantine, removal, revisions, study_queries, tombstones
 from node.store.admission import Admission
 from node.store.codec import Codec, Layout, Packed
 from node.store.engine import Database, Write
@@ -26,8 +35,9 @@ from node.store.intake import Arrival, Intake
 from node.store.known import Kind, Known
 from node.store.pack_format import Buffer, SpaceKey
 from node.store.packs import Disk
+from node.store.quarantine import Quarantined
 from node.store.reading import ObjectReader
-from node.store.replay import Replay
+from node.store.replay import Replay, unlink_doomed
 from node.store.spaces import Spaces
 from node.store.streaming import put_stream
 from node.store.study_queries import InstanceQuery, SeriesQuery, StudyQuery, Totals
@@ -293,6 +303,11 @@ class ObjectStore:
         async with self._db.read() as rx:
             return await study_queries.totals(rx)
 
+    def reader_at(self, where: study_queries.Location) -> ObjectReader:
+        """A reader of an object that is not visible (``quarantine.locate``)."""
+        key = self._spaces.unwrap(where.space, where.key_version, where.wrapped_key)
+        return ObjectReader(where, key, self._directory, codec=self._codec, executor=self._io)
+
     async def gone(
         self,
         study: StudyInstanceUID,
@@ -302,6 +317,10 @@ class ObjectStore:
         """Whether what is not visible under these UIDs was withdrawn: errors.storage.Withdrawn, HTTP 410."""
         async with self._db.read() as rx:
             return await tombstones.gone(rx, study, series, instance)
+
+    def corrected(self, study: StudyInstanceUID, patient: PatientKey) -> None:
+        """The study is this patient's from now on (``corrections.apply``, once it is committed)."""
+        self._spaces.corrected(study, patient)
 
     # Revisions
 
@@ -344,6 +363,25 @@ class ObjectStore:
             await self._intake.settled()
             await self.indexed()
             await removal.delete_study(self._directory, self._db, study)
+
+    async def shred(self, one: Quarantined, record: Callable[[Write], Awaitable[None]]) -> None:
+        """Destroy what was put aside: nobody can read it again when this returns; what ``record`` writes goes with it.
+
+        Raises:
+            UnknownQuarantined: somebody was faster.
+        """
+        study = one.meta.header.study_instance_uid
+        async with self._spaces.close_for_good(study):  # nothing is appended to its packs meanwhile
+            self._intake.retire(study=study)
+            await self._intake.settled()
+            await self.indexed()
+            async with self._db.read() as rx:
+                await quarantine.get(rx, one.number)
+            await asyncio.get_running_loop().run_in_executor(self._io, quarantine.shred, self._directory, one)
+            async with self._db.write() as tx:
+                await quarantine.forget(tx, one)
+                await record(tx)
+            await unlink_doomed(self._directory, self._db)
 
     def _require_open(self) -> None:
         if self._task is None:

@@ -54,6 +54,7 @@ _META_GRAIN = 256  # meta is padded to a multiple, so that its size says little
 
 PACK_HEADER_BYTES = _PACK_HEADER.size
 RECORD_HEADER_BYTES = _FIXED.size + WRAPPED_KEY_BYTES
+KEY_OFFSET = _FIXED.size  # of the wrapped data key, from the record's start
 
 Buffer = bytes | bytearray | memoryview
 

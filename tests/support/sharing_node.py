@@ -14,19 +14,25 @@ from node.crypto.identity import Identity
 from node.crypto.keystore import KeyStore
 from node.dicom.pool import ParserPool
 from node.log import make_logger
-from node.model.ids import PatientKey, SOPInstanceUID, StudyInstanceUID, TransferSyntaxUID
+from node.model.ids import PatientKey, RequestId, SOPInstanceUID, StudyInstanceUID, TransferSyntaxUID
 from node.model.trust import TrustEvent
+from node.peers import handlers_withdrawals
 from node.peers.handlers_requests import routes
 from node.sharing.asking import Asking
+from node.sharing.corrections import Corrections
 from node.sharing.holder import Holder, HolderParts
 from node.sharing.inbound import Inbound, InboundParts
 from node.sharing.inbox import Inbox
 from node.sharing.ingest import Ingest, Source
 from node.sharing.pull import PullParts
+from node.sharing.quarantine import Quarantine
+from node.sharing.rejections import Rejections
 from node.sharing.requests import RequestOrder, Requests
 from node.sharing.serve import ObjectServer, ServerParts
 from node.sharing.share_codes import ShareCodes
 from node.sharing.transfer import TransferEngine
+from node.sharing.withdrawals import WithdrawalParts, Withdrawals
+from node.sharing.withdrawn import WithdrawalDesk, WithdrawnParts
 from node.store.engine import Database
 from node.store.objects import ObjectStore
 from support.clocks import MovedClock
@@ -79,11 +85,28 @@ class SharingNode(Peered):
         self.server.add_routes(
             routes(options.get("requests_port", self.holder), options.get("objects_port", self.objects))
         )
-        for listener in (self.objects, self.engine):
+        self._withdrawing()
+        for listener in (self.objects, self.engine, self.withdrawals):
             self.trust.subscribe(listener)
         for ending in (self.holder.peer_revoked, self.inbox.peer_revoked):
             self.trust.on_revoked(ending)
         self.trust.on_seen(self.engine.peer_seen)
+        self.trust.on_seen(self.withdrawals.peer_seen)
+
+    def _withdrawing(self) -> None:
+        db, store, clock, log = self.db, self.store, self.clock, self.log
+        parts = WithdrawalParts(db, store, self.identity, self.trust, self.clients, self.objects, clock, log)
+        self.withdrawals = Withdrawals(parts)
+        self.corrections = Corrections(parts, self.withdrawals)
+        told = {"db": db, "store": store, "pool": self.parsers, "withdrawals": self.withdrawals, "clock": clock, "log": log}
+        self.rejections, self.quarantine = Rejections(**told), Quarantine(**told)
+        self.ingest.on_key_object = self.rejections.read_new
+
+        async def cancel(request_id: RequestId, by: str) -> None:
+            await self.engine.cancel(request_id, by=by)
+
+        self.desk = WithdrawalDesk(WithdrawnParts(db, store, self.identity, self.trust, cancel, clock, log))
+        self.server.add_routes(handlers_withdrawals.routes(self.desk))
 
     def patient(self, study: CtStudy) -> PatientKey:
         return PatientKey(self.issuer, study.patient_id)

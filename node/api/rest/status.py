@@ -15,6 +15,7 @@ from node.sharing.inbox import Inbox
 from node.sharing.reading import caught_up
 from node.sharing.requests import Requests
 from node.sharing.trust import TrustList
+from node.sharing.withdrawals import Withdrawals
 from node.store.objects import ObjectStore
 
 
@@ -31,6 +32,7 @@ class StatusResource:
         presence: Presence,
         requests: Requests,
         inbox: Inbox,
+        withdrawals: Withdrawals,
         addresses: Callable[[], Mapping[str, str]],
         problems: Callable[[], Awaitable[list[str]]],
     ) -> None:
@@ -42,6 +44,7 @@ class StatusResource:
         self._presence = presence
         self._requests = requests
         self._inbox = inbox
+        self._withdrawals = withdrawals
         self._addresses = addresses
         self._problems = problems
 
@@ -73,9 +76,14 @@ class StatusResource:
             },
             "transfers": await self._moving(),
             "inbox": len(await self._inbox.page()),
+            "withdrawals": await self._told(),
             "listen": dict(self._addresses()),
             "problems": await self._problems(),
         }
+
+    async def _told(self) -> dict[str, int]:
+        waiting, refused = await self._withdrawals.unsettled()
+        return {"waiting": waiting, "refused": refused, "received": len(await self._withdrawals.received())}
 
     async def _moving(self) -> dict[str, Any]:
         states = [transfer.state for transfer in await self._requests.transfers()]

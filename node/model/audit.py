@@ -35,12 +35,6 @@ class AuditType(StrEnum):
     STUDY_WITHDRAWN = "study_withdrawn"
     WITHDRAWAL_SENT = "withdrawal_sent"
     WITHDRAWAL_RECEIVED = "withdrawal_received"
-    QUARANTINE_DECIDED = "quarantine_decided"
-    IDENTITY_CORRECTED = "identity_corrected"
-    REJECTION_NOTE_APPLIED = "rejection_note_applied"
-    STUDY_WITHDRAWN = "study_withdrawn"
-    WITHDRAWAL_SENT = "withdrawal_sent"
-    WITHDRAWAL_RECEIVED = "withdrawal_received"
     STUDIES_SEARCHED = "studies_searched"
     STUDY_READ = "study_read"
     # The facility's DICOM systems

@@ -5,6 +5,7 @@ import io
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar, overload
 
@@ -26,18 +27,18 @@ from node.errors.peers import (
     BodyTooLarge,
     PeerInterrupted,
     PeerProtocolViolation,
-    PeerRefusesUs,
     PeerUnreachable,
-    RemoteBusy,
-    RemoteRefusal,
 )
 from node.errors.trust import PeerNotTrusted
 from node.log import Logger
 from node.model.ids import PeerId
 from node.model.trust import Address, TrustState
 from node.peers import limits
+from node.peers.frames import FrameReader
+from node.peers.object_stream import ObjectStream, encode_request
 from node.peers.ports import PeerDirectory
-from node.peers.wire import JSON, OCTETS, PROBLEM, BodyReader, Problem, decode
+from node.peers.trouble import broken, refusal, unreachable
+from node.peers.wire import JSON, OCTETS, BodyReader, decode
 
 T = TypeVar("T")
 Body = bytes | msgspec.Struct | None
@@ -46,12 +47,14 @@ Body = bytes | msgspec.Struct | None
 class PeerClient:
     """Calls to one peer. Get it from ``PeerClients.get`` for each piece of work; do not keep it."""
 
-    def __init__(self, peer: PeerId, session: ClientSession, directory: PeerDirectory) -> None:
+    def __init__(self, peer: PeerId, session: ClientSession, context: ssl.SSLContext, directory: PeerDirectory) -> None:
         self.peer = peer
         self._session = session
+        self._context = context
         self._directory = directory
         self._worked: Address | None = None  # the address that answered last
         self._answers: set[ClientResponse] = set()  # being read
+        self._streams: set[ObjectStream] = set()  # being read
 
     @overload
     async def call(
@@ -125,9 +128,8 @@ class PeerClient:
             self._directory.saw(self.peer)
             reader = BodyReader(response.content, limit=max_bytes)
             yield reader
-        except LeveretError as error:
-            # What breaks because this node closed the session on purpose is not the network's fault.
-            if isinstance(error, PeerInterrupted) and self._directory.state_of(self.peer) is not TrustState.TRUSTED:
+        except PeerInterrupted as error:
+            if self._is_shut_out():
                 raise PeerNotTrusted from error
             raise
         finally:
@@ -137,20 +139,56 @@ class PeerClient:
             else:
                 response.close()
 
+    @asynccontextmanager
+    async def objects(
+        self, path: str, wanted: msgspec.Struct, reader: FrameReader, *, head_seconds: float
+    ) -> AsyncIterator[ObjectStream]:
+        """Ask for instances, on a connection of their own; errors as ``call`` and as those of ``ObjectStream``.
+
+        ``head_seconds`` is how long the holder may take to begin. Leaving closes the connection.
+        """
+        addresses = self._addresses()
+        stream, self._worked = await _dial(self._context, addresses, path, msgspec.json.encode(wanted), reader)
+        self._streams.add(stream)
+        try:
+            if self._is_shut_out():  # during the handshake
+                raise PeerNotTrusted
+            await stream.begin(head_seconds)
+            self._directory.saw(self.peer)
+            yield stream
+        except PeerInterrupted as error:
+            if self._is_shut_out():
+                raise PeerNotTrusted from error
+            raise
+        finally:
+            self._streams.discard(stream)
+            await stream.close()
+
     def interrupt(self) -> None:
         """Break every answer off that is being read; closing a session alone would leave its readers waiting."""
         for response in self._answers:
             response.close()
+        for stream in self._streams:
+            stream.abort()
 
     async def _open(self, method: str, path: str, body: Body, seconds: float) -> ClientResponse:
-        if self._directory.state_of(self.peer) is not TrustState.TRUSTED:
+        addresses = self._addresses()
+        response, self._worked = await request(self._session, addresses, method, path, body=body, seconds=seconds)
+        return response
+
+    def _addresses(self) -> list[Address]:
+        """Where to try, the one that worked first; raises PeerNotTrusted."""
+        if self._is_shut_out():
             raise PeerNotTrusted
         addresses = list(self._directory.addresses_of(self.peer))
         if self._worked in addresses:
             addresses.remove(self._worked)
             addresses.insert(0, self._worked)
-        response, self._worked = await request(self._session, addresses, method, path, body=body, seconds=seconds)
-        return response
+        return addresses
+
+    def _is_shut_out(self) -> bool:
+        """What breaks because this node closed its connections on purpose is not the network's fault."""
+        return self._directory.state_of(self.peer) is not TrustState.TRUSTED
 
 
 class PeerClients:
@@ -181,7 +219,7 @@ class PeerClients:
         if peer not in self._clients:
             context = client_context(self._identity, self._directory.certificate_of(peer))
             session = make_session(context)
-            self._clients[peer] = (PeerClient(peer, session, self._directory), session)
+            self._clients[peer] = (PeerClient(peer, session, context, self._directory), session)
         return self._clients[peer][0]
 
     def trust_changed(self, peer: PeerId, state: TrustState) -> None:
@@ -273,11 +311,11 @@ async def request(
                     server_hostname=server_name,
                 )
         except (ClientConnectorError, ConnectionTimeoutError) as exc:  # before anything was sent
-            trouble = _unreachable(exc)
+            trouble = unreachable(exc)
         except TimeoutError as exc:
             raise PeerUnreachable("no answer in time") from exc
         except Exception as exc:  # a peer chooses what aiohttp has to parse: whatever that raises ends here
-            raise _broken(exc) from exc
+            raise broken(exc) from exc
         else:
             return response, address
     raise trouble
@@ -292,47 +330,30 @@ def _encoded(body: Body) -> tuple[Mapping[str, str], bytes | io.BytesIO | None]:
     return {"Content-Type": JSON}, msgspec.json.encode(body)
 
 
-def _unreachable(error: Exception) -> LeveretError:
-    if "CERTIFICATE_VERIFY_FAILED" in _tls_reason(error):
-        return PeerUnreachable("another node answers at its address")
-    return PeerRefusesUs() if _is_refusal(error) else PeerUnreachable("no connection")
-
-
-def _broken(error: Exception) -> LeveretError:
-    # With TLS 1.3 the server judges the client's certificate after the client believes that the handshake is done, so
-    # its refusal arrives as an alert on the first read.
-    return PeerRefusesUs() if _is_refusal(error) else PeerInterrupted(type(error).__name__)
-
-
-def _is_refusal(error: Exception) -> bool:
-    reason = _tls_reason(error)  # OpenSSL's names for alerts received: TLSV1_ALERT_UNKNOWN_CA, TLSV1_UNRECOGNIZED_NAME
-    return "ALERT" in reason or "UNRECOGNIZED_NAME" in reason
-
-
-def _tls_reason(error: BaseException | None) -> str:
-    """OpenSSL's word for what broke, wherever aiohttp wrapped it up; empty if it was not TLS."""
-    while error is not None:
-        for candidate in (error, getattr(error, "os_error", None), *error.args):
-            reason = getattr(candidate, "reason", None)
-            if isinstance(candidate, ssl.SSLError) and reason:
-                return str(reason).upper().replace(" ", "_")
-        error = error.__cause__ or error.__context__
-    return ""
-
-
-_BUSY = {408, 425, 429, 500, 503, 507}  # what passes by itself
-
-
 async def _refusal(response: ClientResponse) -> LeveretError:
     """The error that an answer other than success stands for."""
-    problem = Problem()
-    # Compared, not parsed: aiohttp's parser (the mail package's) can be made to raise IndexError.
-    if response.headers.get("Content-Type", "").partition(";")[0].strip().lower() == PROBLEM:
+    try:
+        body = await BodyReader(response.content, limit=limits.PROBLEM_BYTES).rest()
+    except LeveretError:
+        response.close()
+        body = b""
+    return refusal(response.status, response.headers.get("Content-Type", ""), body)
+
+
+async def _dial(
+    context: ssl.SSLContext, addresses: Sequence[Address], path: str, body: bytes, reader: FrameReader
+) -> tuple[ObjectStream, Address]:
+    """An object stream on the first address that takes the connection, and that address; errors as ``request``."""
+    trouble: LeveretError = PeerUnreachable("no address is known")
+    for address in addresses:
+        head = encode_request(str(address), path, body)
         try:
-            problem = decode(await BodyReader(response.content, limit=limits.PROBLEM_BYTES).rest(), Problem)
-        except LeveretError:
-            response.close()  # a refusal whose reason cannot be read is still a refusal
-    if problem.code == PeerNotTrusted.code:
-        return PeerRefusesUs()
-    kind = RemoteBusy if response.status in _BUSY else RemoteRefusal
-    return kind(problem.code, response.status)
+            async with asyncio.timeout(limits.CONNECT_SECONDS):
+                _, stream = await asyncio.get_running_loop().create_connection(
+                    partial(ObjectStream, head, reader), address.host, address.port, ssl=context
+                )
+        except (OSError, TimeoutError) as exc:  # ssl.SSLError is an OSError
+            trouble = unreachable(exc)
+        else:
+            return stream, address
+    raise trouble

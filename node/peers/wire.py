@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import msgspec
-from aiohttp import StreamReader, web
+from aiohttp import HttpVersion11, StreamReader, web
 from aiohttp.client_exceptions import ClientError
 
 from node.errors.base import LeveretError
@@ -166,9 +166,9 @@ async def stream_reply(
     """
     response = web.StreamResponse(headers=headers)
     response.content_type = OCTETS
-    if length is None:
+    if length is None and request.version >= HttpVersion11:
         response.enable_chunked_encoding()
-    else:
+    elif length is not None:  # to HTTP/1.0 a body of unknown length ends with its connection (RFC 9112 section 6.3)
         response.content_length = length
     await response.prepare(request)
     try:

@@ -14,13 +14,16 @@ from node.model.ids import Digest, PeerId, RequestId
 from node.model.instance import InstanceHeader, ManifestEntry
 from node.model.release import ReleasedStudy, ReleaseManifest
 from node.peers.client import PeerClient
-from node.peers.frames import HEAD_BYTES, MAX_CODE_BYTES, EndFrame, FrameReader, PieceFrame, StopFrame
+from node.peers.frames import EndFrame, FrameReader, PieceFrame, StopFrame
 from node.peers.handlers_requests import OBJECTS, Wanted
+from node.peers.object_stream import ObjectStream
 from node.sharing.budget import Budget
+from node.store.buffers import Buffers
 from node.store.codec import (
     CODEC_IDENTITY,
     CODEC_SHUFFLE_ZSTD,
     MAX_WIRE_BYTES,
+    Buffer,
     Layout,
     Packed,
     packed_limit,
@@ -36,7 +39,9 @@ FORMS = 2  # in which a small one is in memory: as it came, and as it is
 PIECES = 3  # of one large instance in memory: being read, waiting, being written
 CODECS = (CODEC_SHUFFLE_ZSTD,)  # that holders are asked for; what they do not know they do not use
 OVERHEAD_BYTES = 64 * 1024  # what even the smallest instance counts for: its task and buffers
-PUTS = 48  # instances on their way to the disk at once: many share a sync, and few queue inside the store
+AHEAD = 4  # instances that a stream may receive before the next look at the budget
+AHEAD_SHARE = 8  # and the part of the budget that they may take together
+UNSYNCED_BYTES = 192 * 1024 * 1024  # on their way to the disk: written, not yet durable, and in no memory of this node
 HEAD_SECONDS = 60.0  # the holder may have to load the release first
 
 # Codes of a STOP frame after which the holder may well go on a moment later.
@@ -68,24 +73,32 @@ class Stager:
         self._manifest = manifest
         self._count = count
         self.budget = Budget(MEMORY_BYTES)
-        self._places = asyncio.Semaphore(PUTS)
+        self.rooms = Buffers()
+        self._on_the_way = Budget(UNSYNCED_BYTES)
 
     async def take(self, frame: PieceFrame, taken: int) -> None:
         """Stage one whole instance; gives the budget back that was ``taken`` for it."""
         study, entry = self._manifest.instances[frame.index]
+        memory = _Memory(self, frame.room, taken)
+        data: Buffer
         try:
             packed, data = None, frame.data
             if frame.codec == CODEC_SHUFFLE_ZSTD:
                 packed = Packed.from_wire(data, entry.size)
                 data = await self._store.unpack(packed.layout, data[tail_size(entry.size) :], 0, entry.size)
             header = await self._parsers.parse_header(data, entry.transfer_syntax_uid)
-            async with self._places:
-                put = self._store.put(checked(header, study, entry), data, packed=packed, **self._how(entry))
+            unsynced = await self._on_the_way.take(entry.size)
+            try:
+                put = self._store.put(
+                    checked(header, study, entry), data, packed=packed, written=memory.is_free, **self._how(entry)
+                )
                 self._staged(await put, entry)
+            finally:
+                self._on_the_way.give_back(unsynced)
         except (BlockDamaged, DigestMismatch) as exc:
             raise ReleaseMismatch from exc
         finally:
-            self.budget.give_back(taken)
+            memory.release()
 
     async def take_pieces(self, index: int, pieces: "asyncio.Queue[PieceFrame | None]", taken: int) -> None:
         """Stage one large instance from its pieces; None is the end."""
@@ -117,6 +130,25 @@ class Stager:
             raise InstanceConflict
         self._count.instances += 1
         self._count.size += entry.size
+
+
+class _Memory:
+    """What one instance takes of a stager's memory until it is written, or has failed."""
+
+    def __init__(self, stager: Stager, room: bytearray, taken: int) -> None:
+        self._stager = stager
+        self._room = room
+        self._taken = taken
+
+    def is_free(self) -> None:
+        """Nobody looks at its bytes any more: let other instances be received there."""
+        self._stager.rooms.give_back(self._room)
+        self.release()
+
+    def release(self) -> None:
+        """Give the budget back; the memory itself goes when whoever still looks at it is done."""
+        taken, self._taken = self._taken, 0
+        self._stager.budget.give_back(taken)
 
 
 def checked(header: InstanceHeader, study: ReleasedStudy, entry: ManifestEntry) -> InstanceHeader:
@@ -155,57 +187,59 @@ class IncomingStream:
         self._stager = stager
         self._count = count
         self._puts = puts
-        self._expected: deque[int] = deque()
-        self._taken = 0  # budget for the instance that comes next
-        self._pieces: asyncio.Queue[PieceFrame | None] | None = None  # of the large instance that is coming
-        self._large: asyncio.Task[None] | None = None  # what takes them
+        self._promised: deque[int] = deque()  # not begun on the wire
+        self._taken: deque[int] = deque()  # budget for each instance that may be read
 
     async def run(self, batch: Sequence[int]) -> None:
         """Ask for these instances and hand each to the stager; they may not be durable yet when this returns."""
-        self._expected = deque(batch)
-        reader = FrameReader(self._fits, piece_bytes=PIECE_BYTES)
-        most = sum(packed_limit(self._size(index)) + HEAD_BYTES for index in batch) + HEAD_BYTES + MAX_CODE_BYTES
-        path = OBJECTS.format(id=self._manifest.request_id)
+        self._promised = deque(batch)
+        reader = FrameReader(self._fits, piece_bytes=packed_limit(PIECE_BYTES), allocate=self._stager.rooms.take)
+        path, wanted = OBJECTS.format(id=self._manifest.request_id), Wanted(list(batch), list(CODECS))
+        stream: ObjectStream | None = None
         try:
-            await self._make_room()
-            async with self._client.stream(
-                "POST", path, body=Wanted(list(batch), list(CODECS)), max_bytes=most, head_seconds=HEAD_SECONDS
-            ) as body:
-                async for data in body:
-                    self._count.wire_bytes += len(data)
-                    for frame in reader.feed(data):
-                        await self._handle(frame)
+            await self._make_room(batch)
+            async with self._client.objects(path, wanted, reader, head_seconds=HEAD_SECONDS) as stream:
+                ahead = deque(batch)
+                while ahead:
+                    if not self._taken:
+                        await self._make_room(ahead)
+                    stream.allow(len(self._taken))
+                    while self._taken:
+                        await self._take(ahead.popleft(), stream)
+                if not isinstance(await stream.take(), EndFrame):
+                    raise FrameError("no end after the last instance")
+                await stream.finish()
         finally:
-            self._stager.budget.give_back(self._taken)
-            self._taken = 0
-            if self._pieces is not None and self._large is not None:
-                self._large.cancel()  # its other pieces will not come
-        if not reader.ended:
-            raise StreamCut
+            while self._taken:
+                self._stager.budget.give_back(self._taken.popleft())
+            if stream is not None:
+                self._count.wire_bytes += stream.received
 
-    async def _handle(self, frame: PieceFrame | StopFrame | EndFrame) -> None:
+    async def _take(self, index: int, stream: ObjectStream) -> None:
+        frame = await self._piece(stream)
+        if self._size(index) <= PIECE_BYTES:
+            self._begin(self._stager.take(frame, self._taken.popleft()))
+            return
+        pieces: asyncio.Queue[PieceFrame | None] = asyncio.Queue(maxsize=1)
+        large = self._begin(self._stager.take_pieces(index, pieces, self._taken.popleft()))
+        try:
+            await pieces.put(frame)
+            while not frame.is_last:
+                stream.allow(1)
+                frame = await self._piece(stream)
+                await pieces.put(frame)
+            await pieces.put(None)
+        except BaseException:
+            large.cancel()  # its other pieces will not come
+            raise
+
+    async def _piece(self, stream: ObjectStream) -> PieceFrame:
+        frame = await stream.take()
         if isinstance(frame, StopFrame):
             raise StreamCut(frame.code) if frame.code in _PASSING else RemoteRefusal(frame.code, 403)
         if isinstance(frame, EndFrame):
-            if self._expected:
-                raise FrameError("instances are missing")
-            return
-        if frame.is_last and self._pieces is None and self._size(frame.index) <= PIECE_BYTES:
-            self._begin(self._stager.take(frame, self._hand_over()))
-        else:
-            await self._pass_on(frame)
-        if frame.is_last:
-            self._expected.popleft()
-            await self._make_room()
-
-    async def _pass_on(self, frame: PieceFrame) -> None:
-        if self._pieces is None:
-            self._pieces = asyncio.Queue(maxsize=1)
-            self._large = self._begin(self._stager.take_pieces(frame.index, self._pieces, self._hand_over()))
-        await self._pieces.put(frame)
-        if frame.is_last:
-            await self._pieces.put(None)
-            self._pieces = None
+            raise FrameError("instances are missing")
+        return frame
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         try:
@@ -214,18 +248,20 @@ class IncomingStream:
             work.close()
             raise StreamCut from None
 
-    async def _make_room(self) -> None:
-        if self._expected:
-            cost = min(FORMS * self._size(self._expected[0]), PIECES * PIECE_BYTES) + OVERHEAD_BYTES
-            self._taken = await self._stager.budget.take(cost)
-
-    def _hand_over(self) -> int:
-        taken, self._taken = self._taken, 0
-        return taken
+    async def _make_room(self, ahead: Sequence[int]) -> None:
+        """Take the budget of the next few instances, at once: nobody may wait for more with some in hand."""
+        costs: list[int] = []
+        for index in ahead:
+            cost = min(FORMS * self._size(index), PIECES * PIECE_BYTES) + OVERHEAD_BYTES
+            if costs and (sum(costs) + cost > MEMORY_BYTES // AHEAD_SHARE or len(costs) == AHEAD):
+                break
+            costs.append(cost)
+        taken = await self._stager.budget.take(sum(costs))
+        self._taken.extend(costs if len(costs) > 1 else [taken])
 
     def _fits(self, index: int, codec: int, length: int) -> bool:
         """Instances come in the order in which they were asked for, and are not longer than the manifest says."""
-        if not self._expected or self._expected[0] != index:
+        if not self._promised or self._promised.popleft() != index:
             return False
         size = self._size(index)
         if codec == CODEC_SHUFFLE_ZSTD:
@@ -239,7 +275,7 @@ class IncomingStream:
 class _Beginning:
     """The first piece of a large data set, for the parser (``dicom.pool.ByteSource``)."""
 
-    def __init__(self, data: bytes, size: int) -> None:
+    def __init__(self, data: Buffer, size: int) -> None:
         self._data = data
         self._size = size
 
@@ -256,7 +292,7 @@ class _Beginning:
 class _PackedBeginning:
     """The same of a packed one, of which it unpacks no more than is read."""
 
-    def __init__(self, store: ObjectStore, layout: Layout, blocks: bytes) -> None:
+    def __init__(self, store: ObjectStore, layout: Layout, blocks: Buffer) -> None:
         self._store = store
         self._layout = layout
         self._blocks = blocks
@@ -279,7 +315,7 @@ def _layout(first: PieceFrame, size: int) -> Layout:
     return layout
 
 
-async def _pieces(first: bytes, following: "asyncio.Queue[PieceFrame | None]") -> AsyncIterator[bytes]:
+async def _pieces(first: Buffer, following: "asyncio.Queue[PieceFrame | None]") -> AsyncIterator[Buffer]:
     yield first
     while (piece := await following.get()) is not None:
         yield piece.data

@@ -19,7 +19,7 @@ from node.sharing.incoming import Count, IncomingStream, Stager
 from node.store.objects import ObjectStore
 
 BATCH_BYTES = 64 * 1024 * 1024  # asked for in one stream, so that no stream is left with all the rest
-LEAST_BATCH_BYTES = 1024 * 1024
+LEAST_BATCH_BYTES = 16 * 1024 * 1024  # each stream has a connection of its own, which takes a handshake
 
 
 @dataclass(frozen=True, slots=True)

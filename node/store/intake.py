@@ -28,7 +28,7 @@ from node.store.indexer import Indexer
 from node.store.known import Kind, Known, KnownInstances
 from node.store.pack_format import Buffer, QuarantineReason, RecordBuilder, RecordMeta
 from node.store.packing import AsItIs, Form, PackingStream
-from node.store.packs import Disk, Done, Pack
+from node.store.packs import Disk, Done, Pack, Written
 from node.store.spaces import Space, Spaces
 from node.store.waiting import Turns, to_the_end
 
@@ -45,6 +45,7 @@ class Arrival:
     transfer: RequestId | None
     expected: Digest | None
     packed: Packed | None = None  # the same bytes, packed already
+    written: Written | None = None  # called once their memory is not needed any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +132,9 @@ class Intake:
                     return ready, True
                 record, buffer = ready
                 pack = self._pack_for(space, arrival.transfer)
-                append = partial(pack.append, [memoryview(buffer)[: record.length]])
-                try:
-                    return await self.commit(space, record, append, pack.name), False
-                finally:
-                    self._buffers.give_back(buffer)
+                written = partial(self._written, buffer, arrival.written)
+                append = partial(pack.append, [memoryview(buffer)[: record.length]], written=written)
+                return await self.commit(space, record, append, pack.name), False
             finally:
                 if claimed:
                     space.unclaim()
@@ -189,6 +188,12 @@ class Intake:
 
         append(done)
         return await to_the_end(future)
+
+    def _written(self, buffer: bytearray, then: Written | None) -> None:
+        """A record is with the kernel: what is left to do needs none of this node's memory."""
+        self._buffers.give_back(buffer)
+        if then is not None:
+            then()
 
     def meta(self, header: InstanceHeader, arrival: Arrival) -> RecordMeta:
         """Meta data that lacks digest, size and verdict."""

@@ -34,7 +34,7 @@ from node.store.indexer import Indexer, Observer
 from node.store.intake import Arrival, Intake
 from node.store.known import Kind, Known
 from node.store.pack_format import Buffer, SpaceKey
-from node.store.packs import Disk
+from node.store.packs import Disk, Written
 from node.store.quarantine import Quarantined
 from node.store.reading import ObjectReader
 from node.store.replay import Replay, unlink_doomed
@@ -163,19 +163,21 @@ class ObjectStore:
         transfer: RequestId | None = None,
         expected: Digest | None = None,
         packed: Packed | None = None,
+        written: Written | None = None,
     ) -> PutResult:
         """Store ``dataset`` (without group 0002), whose elements are ``header``; when this returns it survives a crash.
 
         Concurrent puts share their fdatasync. ``transfer``: the instance is staged, invisible until ``admit``.
         ``source`` says in one word how it came (``dicom``, ``import``, ``stow``, ``peer``). ``packed``: what
-        ``dataset`` was unpacked from, to be kept as it is.
+        ``dataset`` was unpacked from, to be kept as it is. ``written`` is called once neither is needed any more, which
+        may be long before they are durable; not if this fails, or if they are held already.
 
         Raises:
             DigestMismatch: it is not ``expected``; nothing was kept.
             DiskFull, StorageFailed: not stored; nothing half-written remains, and what is stored stays readable.
         """
         self._require_open()
-        arrival = Arrival(file_meta, source, origin, transfer, expected, packed)
+        arrival = Arrival(file_meta, source, origin, transfer, expected, packed, written)
         return _result(*await self._intake.put(header, dataset, arrival))
 
     async def put_stream(

@@ -90,6 +90,7 @@ def convert(exc: OSError) -> LeveretError:
 
 
 Done = Callable[[int | LeveretError], None]
+Written = Callable[[], None]
 
 
 @dataclass(slots=True)
@@ -97,6 +98,7 @@ class _Job:
     buffers: Sequence[Buffer]
     length: int
     done: Done
+    written: Written | None
     offset: int = 0  # known when it is written
 
 
@@ -139,12 +141,13 @@ class Pack:
         """Whether nothing is queued, being written or being synced."""
         return self._idle.is_set()
 
-    def append(self, record: Sequence[Buffer], done: Done) -> None:
+    def append(self, record: Sequence[Buffer], done: Done, *, written: Written | None = None) -> None:
         """Queue ``record``; ``done`` is called in the loop with its offset once it is durable, or with the error.
 
-        It is called whatever becomes of the caller: a durable record must reach the index.
+        It is called whatever becomes of the caller: a durable record must reach the index. ``written`` is called in the
+        loop once the record's memory is not needed any more, and not at all if it could not be written.
         """
-        job = _Job(record, sum(map(len, record)), done)
+        job = _Job(record, sum(map(len, record)), done, written)
         with self._lock:
             self._queue.append(job)
             self._queued_bytes += job.length
@@ -210,6 +213,9 @@ class Pack:
                 job.offset, start = start, start + job.length
             self._written.extend(batch)
             self._end = end
+        waiting = [job.written for job in batch if job.written is not None]
+        if waiting:
+            self._loop.call_soon_threadsafe(_tell, waiting)
 
     def _undo(self, exc: OSError) -> None:
         if self._fd < 0:  # the file could not be made: the next record tries again
@@ -272,6 +278,11 @@ class Pack:
         self._executor.submit(self._close)
         if sealed is not None:
             sealed()
+
+
+def _tell(waiting: list[Written]) -> None:
+    for written in waiting:
+        written()
 
 
 def _call(batch: list[_Job], failure: LeveretError | None) -> None:

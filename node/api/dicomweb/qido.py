@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from aiohttp import web
 
 from node.api.dicomweb.accept import DICOM_JSON, require_json
-from node.api.dicomweb.query import Search, parse_search
+from node.api.dicomweb.query import parse_search
 from node.api.dicomweb.reads import Reads
 from node.api.encoding import encode_json
 from node.api.rest.access import CLINICAL
@@ -13,6 +13,7 @@ from node.api.routing import Call, Route
 from node.dicom.jsonmodel import DicomJson, instance_result, series_result, study_result
 from node.model.ids import SeriesInstanceUID, StudyInstanceUID
 from node.sharing.reading import caught_up
+from node.sharing.search import Search
 from node.store.objects import ObjectStore
 from node.store.study_queries import InstanceQuery, SeriesQuery, StudyQuery
 

@@ -11,14 +11,28 @@ from node.model.ids import TransferSyntaxUID
 
 
 class Status(IntEnum):
-    """Statuses that this node answers (PS3.4 section B.2.3, PS3.7 annex C)."""
+    """Statuses that this node answers (PS3.4 sections B.2.3, C.4 and J.3, PS3.7 annex C)."""
 
     SUCCESS = 0x0000
     PROCESSING_FAILURE = 0x0110
+    NO_SUCH_OBJECT = 0x0112
+    INVALID_ARGUMENT = 0x0115
+    INVALID_OBJECT_INSTANCE = 0x0117
+    CLASS_CONFLICT = 0x0119
+    SOP_CLASS_NOT_SUPPORTED = 0x0122
+    NO_SUCH_ACTION = 0x0123
+    NOT_AUTHORIZED = 0x0124
+    DUPLICATE_TRANSACTION = 0x0131
     UNRECOGNIZED_OPERATION = 0x0211
     OUT_OF_RESOURCES = 0xA700
     MISMATCH = 0xA900
+    NO_SUB_OPERATIONS = 0xA702
+    UNKNOWN_DESTINATION = 0xA801
+    SOME_FAILED = 0xB000  # one or more sub-operations
     CANNOT_UNDERSTAND = 0xC000
+    CANCELLED = 0xFE00
+    PENDING = 0xFF00
+    PENDING_KEYS_NOT_SUPPORTED = 0xFF01
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import ipaddress
 import re
 from dataclasses import dataclass
+from typing import Self
 
 from node.errors.dimse import InvalidPacs
 from node.model.trust import Address
@@ -43,6 +44,25 @@ class Pacs:
         Address.parse(f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}")
         for network in self.calls_from:
             parse_network(network)
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedCaller:
+    """An entry of ``[dicom] allow_ae``: an AE title, from anywhere or from one address or network."""
+
+    ae_title: str
+    network: IpNetwork | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``TITLE`` or ``TITLE@10.1.2.0/24``; raises InvalidPacs."""
+        title, at, network = text.strip().rpartition("@") if "@" in text else (text.strip(), "", "")
+        return cls(check_title(title.strip()), parse_network(network.strip()) if at else None)
+
+    def is_it(self, ae_title: str, address: str) -> bool:
+        """Whether the caller with this title and address is meant."""
+        ip = parse_address(address)
+        return self.ae_title == ae_title and (self.network is None or (ip is not None and ip in self.network))
 
 
 def check_title(title: str) -> str:

@@ -16,10 +16,11 @@ from support.peers import NODELAY
 from support.table import Table
 
 from node.dicom.received import ReceivedInstance
-from node.dicom.upper_layer.association import Outcome
 from node.dicom.upper_layer.codes import Rejection
+from node.dicom.upper_layer.operation import Operation
 from node.dicom.upper_layer.pdu import AssociateRq
 from node.dicom.upper_layer.server import Listener, ListenerSettings
+from node.dicom.upper_layer.service import Admission, Outcome
 from node.log import make_logger
 
 pytestmark = [pytest.mark.bench, pytest.mark.peers, pytest.mark.timeout(900)]
@@ -32,8 +33,11 @@ class Drop:
 
     streams = False
 
-    def admit(self, request: AssociateRq, address: str) -> Rejection | None:  # noqa: ARG002
-        return None
+    def admit(self, request: AssociateRq, address: str) -> Rejection | Admission:  # noqa: ARG002
+        return Admission()
+
+    async def operate(self, operation: Operation, dataset: bytes) -> Outcome:
+        raise NotImplementedError
 
     async def store(self, received: ReceivedInstance) -> Outcome:  # noqa: ARG002
         return Outcome(0)

@@ -74,9 +74,15 @@ async def call(program: str, *arguments: str | Path) -> tuple[int, str]:
 @pytest.mark.peers
 async def test_echo(sink: Sink) -> None:
     async with serving(sink) as (host, port):
-        for title in ("LEVERET", "SOMETHING_ELSE"):
+        for title in ("LEVERET", "ANY-SCP"):
             status, said = await call("echoscu", "--aetitle", "MODALITY", "--call", title, host, str(port))
             assert status == 0, said
+        status, said = await call("echoscu", "--aetitle", "MODALITY", "--call", "SOMETHING_ELSE", host, str(port))
+        assert status != 0
+        assert "Called AE Title Not Recognized" in said
+    async with serving(sink, any_called_ae=True) as (host, port):
+        status, said = await call("echoscu", "--aetitle", "MODALITY", "--call", "SOMETHING_ELSE", host, str(port))
+        assert status == 0, said
 
 
 @pytest.mark.peers
@@ -161,7 +167,7 @@ def send(address: tuple[str, int], *, sop_class: str, syntax: str, title: str = 
     ae = AE(ae_title=title)
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 10
     ae.add_requested_context(sop_class, syntax)
-    association = ae.associate(*address)
+    association = ae.associate(*address, ae_title="LEVERET")
     if not association.is_established:
         return None
     dataset = Dataset()

@@ -23,11 +23,12 @@ from support.dicom_peer import (
 
 from node.dicom.received import ReceivedInstance, Status, status_of
 from node.dicom.upper_layer import pdu, server
-from node.dicom.upper_layer.association import Outcome
 from node.dicom.upper_layer.codes import ContextResult, PduType, Rejection
 from node.dicom.upper_layer.limits import MAX_ASSOCIATE_BYTES, MAX_COMMAND_BYTES
+from node.dicom.upper_layer.operation import Operation
 from node.dicom.upper_layer.pdu import IS_COMMAND, IS_LAST, AssociateRq
 from node.dicom.upper_layer.server import Listener, ListenerSettings
+from node.dicom.upper_layer.service import Admission, Outcome
 from node.dicom.upper_layer.watch import Timing
 from node.errors import LeveretError, Retryable
 from node.errors.dicom import InstanceMismatch, InvalidHeader, Truncated
@@ -49,10 +50,13 @@ class Service:
     keep_views: bool = False
     answered: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def admit(self, request: AssociateRq, address: str) -> Rejection | None:
+    def admit(self, request: AssociateRq, address: str) -> Rejection | Admission:
         assert request.titles.called == "LEVERET"
         assert address == "127.0.0.1"
-        return self.refuse
+        return self.refuse or Admission()
+
+    async def operate(self, operation: Operation, dataset: bytes) -> Outcome:
+        raise NotImplementedError
 
     async def store(self, received: ReceivedInstance) -> Outcome:
         if self.gate is not None:

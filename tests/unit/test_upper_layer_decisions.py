@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from node.dicom.upper_layer.codes import ContextResult
 from node.dicom.upper_layer.command import (
+    CommandField,
+    MoveOriginator,
     Request,
     Response,
     decode_request,
@@ -50,7 +52,7 @@ def test_any_storage_class_is_accepted_with_the_first_syntax(abstract: str) -> N
 
 @pytest.mark.parametrize(
     "abstract",
-    ["1.2.840.10008.5.1.4.1.2.2.1", "1.2.840.10008.1.20.1", "1.2.840.10008.3.1.2.3.3", "1.2.840.10008.1.3.10", "", "x"],
+    ["1.2.840.10008.5.1.4.1.2.3.1", "1.2.840.10008.1.20.2", "1.2.840.10008.3.1.2.3.3", "1.2.840.10008.1.3.10", "", "x"],
 )
 def test_other_services_are_not(abstract: str) -> None:
     assert negotiated(abstract, EXPLICIT)[0] == ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED
@@ -86,7 +88,28 @@ def test_nothing_is_negotiated_that_was_not_proposed() -> None:
 
 short = st.integers(0, 0xFFFF)
 uid_text = st.lists(st.integers(0, 10**9), min_size=2, max_size=5).map(lambda arcs: ".".join(map(str, arcs)))
-any_request = st.builds(Request, st.integers(0, 0xFF), short, st.booleans(), uid_text, st.just("") | uid_text, short)
+title = st.text(alphabet="ABCXYZ_19", min_size=1, max_size=16)
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> Request:
+    """Any request, with what its kind has."""
+    command = draw(st.sampled_from([*CommandField, 0x0020, 0x0110, 0x0FFF]))
+    has_priority = command in (0x0001, 0x0010, 0x0020, 0x0021)
+    return Request(
+        command,
+        draw(short),
+        draw(st.booleans()),
+        "" if command == CommandField.C_CANCEL_RQ else draw(uid_text),
+        draw(st.just("") | uid_text),
+        draw(short) if has_priority else 0,
+        draw(short) if command in (CommandField.N_ACTION_RQ, CommandField.N_EVENT_REPORT_RQ) else 0,
+        draw(title) if command == CommandField.C_MOVE_RQ else "",
+        draw(st.builds(MoveOriginator, title, short)) if command == CommandField.C_STORE_RQ else None,
+    )
+
+
+any_request = requests()
 
 
 @given(any_request, short)
@@ -115,6 +138,11 @@ class Peer:
     timer: int = 0
     is_waiting: bool = True
     in_message: bool = False
+    sent: int = 0
+
+    @property
+    def moved(self) -> int:
+        return self.received + self.sent
 
 
 def test_patience() -> None:

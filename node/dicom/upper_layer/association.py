@@ -1,28 +1,32 @@
-"""One association on asyncio: drives the machine, gathers data sets, has them stored, answers.
+"""One association on asyncio: drives the machine, gathers data sets, has them stored or operated on, answers.
 
-Everything that bytes cause happens at once in ``buffer_updated``; only storing is a task. While a complete data set is
-being stored nothing more is read from the peer, so a fast sender cannot run ahead of the disk.
+Everything that bytes cause happens at once in ``buffer_updated``; only storing and the operations of other services are
+tasks. While a complete data set is being stored nothing more is read from the peer, so a fast sender cannot run ahead
+of the disk; during an operation reading goes on, because its caller may cancel it.
 """
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Coroutine
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Coroutine
+from typing import Any
 
 from node.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from node.dicom.received import ReceivedInstance, Status
 from node.dicom.upper_layer.codes import Rejection
 from node.dicom.upper_layer.command import CommandField, Request, Response, encode_response
+from node.dicom.upper_layer.dialogue import Dialogue
 from node.dicom.upper_layer.errors import RemoteProtocolError
 from node.dicom.upper_layer.framing import Piece
-from node.dicom.upper_layer.intake import MIN_HEAD_BYTES, Budget, Buffer, Stream
+from node.dicom.upper_layer.incoming import Incoming, begin
+from node.dicom.upper_layer.intake import MIN_HEAD_BYTES, Buffer, Stream
 from node.dicom.upper_layer.machine import Aborted, Acceptor, AssociateRequested, MachineEvent, ReleaseRequested
 from node.dicom.upper_layer.messages import MessageReader, MessageReceived
 from node.dicom.upper_layer.negotiation import AcceptedContext, negotiate
+from node.dicom.upper_layer.operation import Caller, Operation
 from node.dicom.upper_layer.pdu import APPLICATION_CONTEXT, AssociateRq
+from node.dicom.upper_layer.service import Admission, Host, Outcome
 from node.dicom.upper_layer.table import Indication, State
-from node.dicom.upper_layer.watch import Timing, Watch
+from node.dicom.upper_layer.watch import Watch
 
 WRITE_BUFFER_BYTES = 64 * 1024  # answers that a peer has not read; beyond that it is not read from either
 
@@ -31,68 +35,6 @@ _ENDED_BY = {
     Indication.PROVIDER_ABORT: "protocol violation",
     Indication.CONNECTION_LOST: "connection lost",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a request is answered; ``comment`` is a stable word."""
-
-    status: int
-    comment: str = ""
-
-
-class Service(Protocol):
-    """What an association serves."""
-
-    def admit(self, request: AssociateRq, address: str) -> Rejection | None:
-        """Whether the caller may associate, and why not."""
-
-    async def store(self, received: ReceivedInstance) -> Outcome:
-        """Keep an instance; its memory is used again when this returns. Never raises."""
-
-    async def store_stream(self, received: ReceivedInstance, rest: AsyncIterator[bytes]) -> Outcome:
-        """Keep an instance that begins with ``received.dataset``, likewise."""
-
-    @property
-    def streams(self) -> bool:
-        """Whether ``store_stream`` may be called."""
-
-
-class Host(Protocol):
-    """What an association needs of its listener."""
-
-    service: Service
-    budget: Budget
-    timing: Timing
-    spool_from: int
-    max_pdu: int
-
-    def joined(self, association: "Association") -> bool:
-        """A connection is there; whether it may stay."""
-
-    def left(self, association: "Association") -> None:
-        """It is gone."""
-
-    def has_room(self) -> bool:
-        """Whether one more association may be established."""
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run a task of the listener's."""
-
-    def failed(self, error: Exception) -> None:
-        """A defect of this node ends one association."""
-
-
-class _Incoming:
-    """A C-STORE request whose data set is arriving."""
-
-    def __init__(self, context_id: int, request: Request) -> None:
-        self.context_id = context_id
-        self.request = request
-        self.size = 0
-        self.is_complete = False
-        self.stream: Stream | None = None
-        self.outcome: Outcome | None = None  # known before the end: the rest is dropped
 
 
 class Association(asyncio.BufferedProtocol):
@@ -104,14 +46,17 @@ class Association(asyncio.BufferedProtocol):
         self._buffer = Buffer(host.budget)
         self._contexts: dict[int, AcceptedContext] = {}
         self._reader = MessageReader(self._contexts)
-        self._incoming: _Incoming | None = None
+        self._incoming: Incoming | None = None
         self._transport: asyncio.Transport | None = None
         self._paused: set[str] = set()  # why nothing is read
         self._is_holding = False  # reading is paused, because bytes wait
         self._is_in_use = False  # somebody reads the buffer
-        self._calling_ae = ""
+        self._caller = Caller("", "")
+        self._operation: Operation | None = None
+        self._work: asyncio.Task[None] | None = None  # which answers it
+        self._dialogue = Dialogue(self._machine, self._contexts, self._flow, self.end)
         self.address = ""
-        self.received = self.stored = self.stored_bytes = 0
+        self.received = self.moved = self.stored = self.stored_bytes = 0
         self.was_established = False
         self.reason = ""  # why it ended
         self.watch = Watch(host.timing)
@@ -136,7 +81,9 @@ class Association(asyncio.BufferedProtocol):
     @property
     def is_waiting(self) -> bool:
         """Whether the next step is the peer's."""
-        return self._paused <= {"writing"}
+        if self._paused:
+            return self._paused == {"writing"}
+        return self._operation is None or self._dialogue.is_asking
 
     @property
     def in_message(self) -> bool:
@@ -167,7 +114,7 @@ class Association(asyncio.BufferedProtocol):
 
     # What asyncio tells
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:  # noqa: D102
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:  # noqa: D102 - asyncio's own word
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         peer = transport.get_extra_info("peername")
@@ -178,27 +125,31 @@ class Association(asyncio.BufferedProtocol):
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
 
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002, D102
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002, D102 - asyncio's own word
         return self._machine.space()
 
-    def buffer_updated(self, nbytes: int) -> None:  # noqa: D102
+    def buffer_updated(self, nbytes: int) -> None:  # noqa: D102 - asyncio's own word
         self.received += nbytes
+        self.moved += nbytes
         self._machine.filled(nbytes)
         self._go_on()
 
-    def pause_writing(self) -> None:  # noqa: D102
+    def pause_writing(self) -> None:  # noqa: D102 - asyncio's own word
+        self._dialogue.pause()
         self._pause("writing")
 
-    def resume_writing(self) -> None:  # noqa: D102
+    def resume_writing(self) -> None:  # noqa: D102 - asyncio's own word
+        self.moved += 1  # it reads
+        self._dialogue.resume()
         self._resume("writing")
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002, D102
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002, D102 - asyncio's own word
         event = self._machine.transport_closed()
         if event is not None:
             self._handle(event)
         self.reason = self.reason or ("connection lost" if self.was_established else "no association")
-        self._abandon()
         self._transport = None
+        self._abandon()
         if not self._is_in_use:
             self._buffer.free()
         self._host.left(self)
@@ -241,6 +192,15 @@ class Association(asyncio.BufferedProtocol):
         self._paused.discard(why)
         self._go_on()
 
+    def _flow(self, data: bytes) -> bool:
+        """Send what the machine says, then ``data``; False if the association has ended."""
+        if not self.is_established or self._transport is None or self._transport.is_closing():
+            return False
+        self._send()
+        if data:
+            self._transport.write(data)
+        return True
+
     def _send(self) -> None:
         if self._transport is None or self._transport.is_closing():
             return
@@ -271,19 +231,19 @@ class Association(asyncio.BufferedProtocol):
 
     def _decide(self, request: AssociateRq) -> None:
         if request.application_context != APPLICATION_CONTEXT:
-            why: Rejection | None = Rejection.APPLICATION_CONTEXT_NOT_SUPPORTED
+            why: Rejection | Admission = Rejection.APPLICATION_CONTEXT_NOT_SUPPORTED
         elif not self._host.has_room():
             why = Rejection.LOCAL_LIMIT_EXCEEDED
         else:
             why = self._host.service.admit(request, self.address)
-        if why is not None:
+        if isinstance(why, Rejection):
             self.reason = why.name.lower().replace("_", " ")
             self._machine.reject(why)
             return
         own = (IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME)
-        agreed = negotiate(request, max_pdu=self._host.max_pdu, implementation=own)
+        agreed = negotiate(request, max_pdu=self._host.max_pdu, implementation=own, admission=why)
         self._contexts.update(agreed.contexts)
-        self._calling_ae = request.titles.calling
+        self._caller = Caller(request.titles.calling, self.address)
         self.was_established = True
         self._machine.accept(agreed.answer)
 
@@ -297,18 +257,26 @@ class Association(asyncio.BufferedProtocol):
             self._collect(part)
 
     def _begin(self, part: MessageReceived) -> None:
-        request = part.message
-        if isinstance(request, Response):
-            raise RemoteProtocolError("response without request")
-        self._incoming = _Incoming(part.context_id, request)
-        if request.command == CommandField.C_ECHO_RQ:
-            self._incoming.outcome = Outcome(Status.SUCCESS)
-        elif request.command != CommandField.C_STORE_RQ:
-            self._incoming.outcome = Outcome(Status.UNRECOGNIZED_OPERATION)
-        elif not request.has_dataset:
-            self._incoming.outcome = Outcome(Status.CANNOT_UNDERSTAND, "no data set")
-        if not request.has_dataset:
+        message = part.message
+        if isinstance(message, Response):
+            self._dialogue.answered(message)
+            self._incoming = Incoming.dropped(part.context_id) if message.has_dataset else None
+            return
+        if message.command == CommandField.C_CANCEL_RQ:
+            self._cancel(message)
+            return
+        if self._operation is not None:
+            raise RemoteProtocolError("request while another is answered")
+        self._incoming = begin(part.context_id, message, self._contexts[part.context_id])
+        if not message.has_dataset:
             self._complete(self._incoming)
+
+    def _cancel(self, request: Request) -> None:
+        if request.has_dataset:
+            raise RemoteProtocolError("cancel with a data set")
+        operation = self._operation
+        if operation is not None and operation.request.message_id == request.message_id:
+            operation.is_cancelled = True
 
     def _collect(self, piece: Piece) -> None:
         incoming = self._incoming
@@ -318,14 +286,17 @@ class Association(asyncio.BufferedProtocol):
             pass  # known already: what comes is dropped
         elif incoming.stream is not None:
             self._stream(incoming.stream, piece)
-        elif incoming.size > self._host.spool_from or not self._buffer.add(piece.data):
+        elif incoming.size > (incoming.most or self._host.spool_from) or not self._buffer.add(piece.data):
             self._overflow(incoming, piece)
         if piece.is_last:
             self._complete(incoming)
 
-    def _overflow(self, incoming: _Incoming, piece: Piece) -> None:
+    def _overflow(self, incoming: Incoming, piece: Piece) -> None:
         """There is no more memory for this one: go on as a stream, or refuse it."""
-        if not self._host.service.streams or self._buffer.size < min(MIN_HEAD_BYTES, self._host.spool_from):
+        is_stored = incoming.most == 0
+        if not (is_stored and self._host.service.streams) or self._buffer.size < min(
+            MIN_HEAD_BYTES, self._host.spool_from
+        ):
             incoming.outcome = Outcome(Status.OUT_OF_RESOURCES, "too large for this moment")
             self._buffer.clear()
             return
@@ -342,25 +313,48 @@ class Association(asyncio.BufferedProtocol):
         elif stream.is_full:
             self._pause("stream")
 
-    def _complete(self, incoming: _Incoming) -> None:
+    def _complete(self, incoming: Incoming) -> None:
         """The whole message is there: store it unless that is under way or decided."""
         incoming.is_complete = True
         self._paused.discard("stream")
         if incoming.outcome is not None:
             self._answer(incoming, incoming.outcome)
             return
+        if incoming.most:
+            self._start(incoming)
+            return
         self._pause("storing")
         if incoming.stream is None:
             self._host.spawn(self._store(incoming, self._host.service.store(self._received(incoming))))
 
-    def _received(self, incoming: _Incoming) -> ReceivedInstance:
+    def _start(self, incoming: Incoming) -> None:
+        dataset = bytes(self._buffer.view())
+        self._buffer.clear()
+        self._incoming = None
+        self._operation = Operation(self._dialogue, self._caller, incoming.context_id, incoming.request)
+        self._work = self._host.spawn(self._operate(self._operation, dataset))
+
+    async def _operate(self, operation: Operation, dataset: bytes) -> None:
+        try:
+            outcome = await self._host.service.operate(operation, dataset)
+        except Exception as error:  # noqa: BLE001 - a defect costs this association, not the others
+            self._host.failed(error)
+            self.drop("internal error")
+            return
+        finally:
+            self._operation = self._work = None
+        if self.is_established:
+            self._respond(operation.context_id, operation.request, outcome)
+            self._go_on()
+
+    def _received(self, incoming: Incoming) -> ReceivedInstance:
         request = incoming.request
         return ReceivedInstance(
             self._buffer.view(), self._contexts[incoming.context_id].transfer_syntax,
-            request.sop_class_uid, request.sop_instance_uid, self._calling_ae, self.address,
+            request.sop_class_uid, request.sop_instance_uid, self._caller.ae_title, self.address,
         )  # fmt: skip
 
-    async def _store(self, incoming: _Incoming, work: Coroutine[Any, Any, Outcome]) -> None:
+    async def _store(self, incoming: Incoming, work: Coroutine[Any, Any, Outcome]) -> None:
         self._is_in_use = True
         try:
             incoming.outcome = await work
@@ -376,17 +370,27 @@ class Association(asyncio.BufferedProtocol):
         self._paused -= {"storing", "stream"}
         self._go_on()
 
-    def _answer(self, incoming: _Incoming, outcome: Outcome) -> None:
+    def _answer(self, incoming: Incoming, outcome: Outcome) -> None:
         self._incoming = None
         if outcome.status == Status.SUCCESS and incoming.request.command == CommandField.C_STORE_RQ:
             self.stored += 1
             self.stored_bytes += incoming.size
-        if self.is_established and incoming.request.command != CommandField.C_CANCEL_RQ:  # that has no response
-            response = encode_response(incoming.request, outcome.status, outcome.comment)
-            self._machine.send_command(incoming.context_id, response)
+        if self.is_established and not incoming.is_dropped:
+            self._respond(incoming.context_id, incoming.request, outcome)
+
+    def _respond(self, context_id: int, request: Request, outcome: Outcome) -> None:
+        command = encode_response(
+            request, outcome.status, outcome.comment, has_dataset=outcome.dataset is not None, counts=outcome.counts
+        )
+        self._machine.send_command(context_id, command)
+        if outcome.dataset is not None:
+            self._machine.send_data(context_id, outcome.dataset)
 
     def _abandon(self) -> None:
-        """What has not arrived completely will not."""
+        """What has not arrived completely will not, and nobody waits for an answer any more."""
+        if self._work is not None:
+            self._work.cancel()
+        self._dialogue.lose()
         incoming = self._incoming
         if incoming is None or incoming.is_complete:
             return

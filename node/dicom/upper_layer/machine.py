@@ -171,6 +171,11 @@ class Machine:
         data = encode_data(context_id, command, is_command=True, max_length=self._peer_max_length)
         self._do(Event.SEND_DATA, data)
 
+    def send_data(self, context_id: int, dataset: bytes) -> None:
+        """Send a whole data set, behind its command set."""
+        data = encode_data(context_id, dataset, is_command=False, max_length=self._peer_max_length)
+        self._do(Event.SEND_DATA, data)
+
     def dataset_pdu(self, context_id: int, length: int, *, is_last: bool) -> bytes:
         """The header of a P-DATA-TF with ``length`` bytes of a data set, which are to be sent right behind it.
 

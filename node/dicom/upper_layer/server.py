@@ -2,15 +2,17 @@
 
 import asyncio
 import contextlib
+import ssl
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
-from node.dicom.upper_layer.association import Association, Service
+from node.dicom.upper_layer.association import Association
 from node.dicom.upper_layer.intake import BUDGET_BYTES, SPOOL_FROM_BYTES, Budget
 from node.dicom.upper_layer.limits import DEFAULT_MAX_PDU
+from node.dicom.upper_layer.service import Service
 from node.dicom.upper_layer.watch import Timing
 from node.errors.setup import PortInUse
 from node.log import Logger
@@ -24,8 +26,17 @@ GRACE_SECONDS = 5.0  # for instances that are being stored when the listener end
 
 
 @dataclass(frozen=True, slots=True)
+class TlsEndpoint:
+    """Where to listen for TLS, and how."""
+
+    host: str
+    port: int
+    context: ssl.SSLContext
+
+
+@dataclass(frozen=True, slots=True)
 class ListenerSettings:
-    """Where to listen and what to bound. ``max_pdu``: 0 lets peers send PDUs of any length."""
+    """Where to listen and what to bound. ``max_pdu``: 0 lets peers send PDUs of any length. ``tls``: another door."""
 
     host: str
     port: int
@@ -34,6 +45,7 @@ class ListenerSettings:
     spool_from: int = SPOOL_FROM_BYTES
     budget: int = BUDGET_BYTES
     timing: Timing = field(default_factory=Timing)
+    tls: TlsEndpoint | None = None
 
 
 class Listener:
@@ -50,16 +62,20 @@ class Listener:
         self._associations: dict[Association, float] = {}  # since when, oldest first
         self._tasks = asyncio.TaskGroup()
         self._storing: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._watching: asyncio.Task[None] | None = None
         self._one_left = asyncio.Event()
         self._is_ending = False
-        self._address = (settings.host, settings.port)
 
     @property
     def address(self) -> tuple[str, int]:
         """Host and port that it really listens on."""
-        return self._address
+        return self.addresses[0]
+
+    @property
+    def addresses(self) -> Sequence[tuple[str, int]]:
+        """Likewise all of them, the one for TLS last."""
+        return [server.sockets[0].getsockname()[:2] for server in self._servers]
 
     async def __aenter__(self) -> Self:
         """Listen.
@@ -67,13 +83,14 @@ class Listener:
         Raises:
             PortInUse: another program has the address, or it is not this machine's.
         """
-        loop = asyncio.get_running_loop()
-        host, port = self._settings.host, self._settings.port
+        settings = self._settings
         try:
-            self._server = await loop.create_server(lambda: Association(self), host, port, backlog=BACKLOG)
-        except OSError as exc:
-            raise PortInUse(f"{host}:{port}") from exc
-        self._address = self._server.sockets[0].getsockname()[:2]
+            await self._listen(settings.host, settings.port, None)
+            if settings.tls is not None:
+                await self._listen(settings.tls.host, settings.tls.port, settings.tls.context)
+        except BaseException:
+            self._close()
+            raise
         await self._tasks.__aenter__()
         self._watching = self._tasks.create_task(self._watch())
         return self
@@ -82,10 +99,9 @@ class Listener:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop listening; let what is complete be stored and answered, then end all associations."""
-        assert self._server is not None
         assert self._watching is not None
         self._is_ending = True
-        self._server.close()
+        self._close()
         try:
             await self._finish()
         finally:
@@ -94,6 +110,21 @@ class Listener:
             for task in (self._watching, *self._storing):
                 task.cancel()
             await self._tasks.__aexit__(None, None, None)
+
+    async def _listen(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
+        loop = asyncio.get_running_loop()
+        patience = None if tls is None else self.timing.artim
+        try:
+            server = await loop.create_server(
+                lambda: Association(self), host, port, backlog=BACKLOG, ssl=tls, ssl_handshake_timeout=patience
+            )
+        except OSError as exc:
+            raise PortInUse(f"{host}:{port}") from exc
+        self._servers.append(server)
+
+    def _close(self) -> None:
+        for server in self._servers:
+            server.close()
 
     async def _finish(self) -> None:
         """Give what is complete, and the goodbyes, their time."""
@@ -141,11 +172,12 @@ class Listener:
         """Whether one more association may be established."""
         return sum(one.is_established for one in self._associations) < self._settings.max_associations
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Store an instance."""
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Store an instance, or answer another request."""
         task = self._tasks.create_task(work)
         self._storing.add(task)
         task.add_done_callback(self._storing.discard)
+        return task
 
     def failed(self, error: Exception) -> None:
         """Say that there was a defect, not what it was about."""

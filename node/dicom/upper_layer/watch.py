@@ -17,7 +17,8 @@ class Timing:
 class Watched(Protocol):
     """What the watch looks at."""
 
-    received: int
+    received: int  # bytes
+    moved: int  # grows whenever something comes in or goes out
 
     @property
     def timer(self) -> int:
@@ -39,7 +40,7 @@ class Watch:
         self._timing = timing
         self._timer = 0
         self._timer_since = self._heard_at = self._window_since = 0.0
-        self._heard = self._window_heard = -1
+        self._moved = self._window_heard = -1
 
     def timer_is_over(self, now: float, watched: Watched) -> bool:
         """Whether the ARTIM timer has run out."""
@@ -50,8 +51,8 @@ class Watch:
     def complaint(self, now: float, watched: Watched) -> str:
         """Why to end the association, in a stable word; empty while all is well."""
         heard = watched.received
-        if heard != self._heard or not watched.is_waiting:
-            self._heard, self._heard_at = heard, now
+        if watched.moved != self._moved or not watched.is_waiting:
+            self._moved, self._heard_at = watched.moved, now
         elif now - self._heard_at >= self._timing.idle:
             return "silent"
         if self._window_heard < 0 or not watched.is_waiting or not watched.in_message:

@@ -19,7 +19,7 @@ IMPLEMENTATION_VERSION_NAME = "LEVERET"
 MAX_FILE_META_BYTES = 1 << 20
 
 _LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
-_SOP_CLASS, _TRANSFER_SYNTAX = 0x0002, 0x0010  # elements of group 0002
+_SOP_CLASS, _SOP_INSTANCE, _TRANSFER_SYNTAX = 0x0002, 0x0003, 0x0010  # elements of group 0002
 _SHORT_HEADER, _LONG_HEADER = 8, 12  # bytes before an element's value (PS3.5 section 7.1.2)
 _MAX_FIRST_VALUE = 1024  # bytes of the first value of a data set: a UID or a few codes
 _EARLY_ELEMENT = 0x0100
@@ -33,6 +33,7 @@ class Part10:
     transfer_syntax: TransferSyntaxUID
     dataset_offset: int
     media_sop_class_uid: str  # as it stands in the file, empty if it does not
+    media_sop_instance_uid: str = ""
 
 
 def split_part10(data: Buffer) -> Part10:
@@ -71,8 +72,10 @@ def read_part10(data: Buffer) -> Part10:
         syntax = TransferSyntaxUID.parse(values.get(_TRANSFER_SYNTAX, b"").decode("ascii"))
     except (InvalidUid, UnicodeDecodeError) as exc:
         raise InvalidMetaHeader("no transfer syntax") from exc
-    sop_class = values.get(_SOP_CLASS, b"").rstrip(b"\0 ").decode("ascii", "replace")
-    return Part10(window[:length], syntax, start + length, sop_class)
+    sop_class, instance = (
+        values.get(element, b"").rstrip(b"\0 ").decode("ascii", "replace") for element in (_SOP_CLASS, _SOP_INSTANCE)
+    )
+    return Part10(window[:length], syntax, start + length, sop_class, instance)
 
 
 def part10_header(

@@ -110,6 +110,23 @@ class Ingest:
             raise InstanceMismatch("another study")
         return await self._put(header, dataset, file_meta=part.file_meta, source=source, actor=actor)
 
+    async def take_file_stream(
+        self,
+        beginning: Buffer,
+        rest: AsyncIterator[bytes],
+        *,
+        source: Source,
+        actor: str,
+        only: StudyInstanceUID | None = None,
+    ) -> Taken:
+        """Likewise one too large for memory; ``beginning`` holds what identifies it, ``rest`` is what follows."""
+        part = split_part10(beginning)
+        dataset = memoryview(beginning)[part.dataset_offset :]
+        header = await self._pool.parse_header(_Beginning(dataset), part.transfer_syntax)
+        if only is not None and header.study_instance_uid != only:
+            raise InstanceMismatch("another study")
+        return await self._put(header, dataset, rest, file_meta=part.file_meta, source=source, actor=actor)
+
     async def store(self, received: ReceivedInstance) -> None:
         """Take in what a C-STORE brought; raises as :meth:`take_file`, and InstanceMismatch."""
         header = await self._pool.parse_header(received.dataset, TransferSyntaxUID(received.transfer_syntax))

@@ -32,11 +32,18 @@ class MediaType:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One part: its media type and its bytes."""
+class PartBegins:
+    """The headers of a part are there; its bytes follow as ``bytes``, then PART_ENDS."""
 
     media_type: MediaType
-    body: bytes
+
+
+class _End(Enum):
+    PART = auto()
+
+
+PART_ENDS = _End.PART
+Event = PartBegins | bytes | _End
 
 
 class _State(Enum):
@@ -48,66 +55,72 @@ class _State(Enum):
 
 
 class MultipartParser:
-    """Feed it bytes as they come, get whole parts."""
+    """Feed it bytes as they come, get what they mean. No more of a body is kept than may be a delimiter's beginning."""
 
-    def __init__(self, boundary: str, *, max_part_bytes: int) -> None:
+    def __init__(self, boundary: str) -> None:
         raw = boundary.encode("latin-1", "replace")
         if len(raw) > MAX_BOUNDARY or not _BOUNDARY.fullmatch(raw):
             raise UnsupportedMedia("boundary")
         self._delimiter = b"\r\n--" + raw
-        self._max_part = max_part_bytes
         self._buffer = bytearray(b"\r\n")  # so that a delimiter at the very beginning looks like every other
-        self._searched = 0  # no delimiter begins before here
         self._state = _State.PREAMBLE
-        self._media_type = MediaType("", {})
+        self._skip = 0  # bytes of a line end before a body that are not part of it
 
     @property
     def done(self) -> bool:
         """Whether the closing delimiter has been seen."""
         return self._state is _State.DONE
 
-    def feed(self, data: bytes) -> list[Part]:
-        """Take the next bytes; returns the parts that they completed.
+    def feed(self, data: bytes) -> list[Event]:
+        """Take the next bytes; returns what they complete.
 
         Raises:
             InvalidInput: this is not multipart.
-            TooLarge: a part or its headers are larger than is taken.
+            TooLarge: a preamble or the headers of a part are larger than is taken.
         """
         self._buffer += data
-        parts: list[Part] = []
-        while self._step(parts):
+        events: list[Event] = []
+        while self._step(events):
             pass
-        return parts
+        return events
 
-    def _step(self, parts: list[Part]) -> bool:
+    def _step(self, events: list[Event]) -> bool:
         match self._state:
             case _State.PREAMBLE:
-                return self._up_to_delimiter(MAX_PREAMBLE_BYTES) is not None
+                return self._preamble()
             case _State.DELIMITER:
                 return self._after_delimiter()
             case _State.HEADERS:
-                return self._headers()
+                return self._headers(events)
             case _State.BODY:
-                body = self._up_to_delimiter(self._max_part)
-                if body is None:
-                    return False
-                parts.append(Part(self._media_type, body[len(_LINE_END) :]))
-                return True
+                return self._body(events)
             case _State.DONE:
                 self._buffer.clear()  # an epilogue, which nobody needs
         return False
 
-    def _up_to_delimiter(self, limit: int) -> bytes | None:
-        at = self._buffer.find(self._delimiter, self._searched)
-        if (len(self._buffer) if at < 0 else at) > limit + len(self._delimiter):
+    def _preamble(self) -> bool:
+        at = self._buffer.find(self._delimiter)
+        if (len(self._buffer) if at < 0 else at) > MAX_PREAMBLE_BYTES + len(self._delimiter):
             raise TooLarge
         if at < 0:
-            self._searched = max(0, len(self._buffer) - len(self._delimiter) + 1)
-            return None
-        content = bytes(memoryview(self._buffer)[:at])
-        self._drop(at + len(self._delimiter))
+            return False
+        del self._buffer[: at + len(self._delimiter)]
         self._state = _State.DELIMITER
-        return content
+        return True
+
+    def _body(self, events: list[Event]) -> bool:
+        at = self._buffer.find(self._delimiter)
+        # What is left for the next bytes: the beginning of a delimiter, perhaps.
+        sure = at if at >= 0 else max(0, len(self._buffer) - len(self._delimiter) + 1)
+        if sure > self._skip:
+            events.append(bytes(memoryview(self._buffer)[self._skip : sure]))
+        self._skip = max(0, self._skip - sure)
+        del self._buffer[: sure if at < 0 else at + len(self._delimiter)]
+        if at < 0:
+            return False
+        events.append(PART_ENDS)
+        self._state = _State.DELIMITER
+        return True
 
     def _after_delimiter(self) -> bool:
         if self._buffer.startswith(b"--"):
@@ -124,7 +137,7 @@ class MultipartParser:
         self._state = _State.HEADERS
         return True
 
-    def _headers(self) -> bool:
+    def _headers(self, events: list[Event]) -> bool:
         end = self._buffer.find(b"\r\n\r\n")
         if (len(self._buffer) if end < 0 else end) > MAX_HEADER_BYTES:
             raise TooLarge("headers of a part")
@@ -132,16 +145,12 @@ class MultipartParser:
             return False
         lines = bytes(self._buffer[:end]).decode("latin-1").split("\r\n")
         fields = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        self._media_type = MediaType.parse(fields.get("content-type", ""))
-        self._drop(
-            end + len(_LINE_END)
-        )  # the second line end stays: it may begin the next delimiter, if there is no body
+        events.append(PartBegins(MediaType.parse(fields.get("content-type", ""))))
+        # The second line end stays: it may begin the next delimiter, if there is no body.
+        del self._buffer[: end + len(_LINE_END)]
+        self._skip = len(_LINE_END)
         self._state = _State.BODY
         return True
-
-    def _drop(self, count: int) -> None:
-        del self._buffer[:count]
-        self._searched = 0
 
 
 def new_boundary() -> str:

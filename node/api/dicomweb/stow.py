@@ -1,25 +1,28 @@
 """STOW-RS: store instances (PS3.18 section 10.5)."""
 
 import asyncio
-from collections.abc import Iterable
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from aiohttp import web
 
 from node.api.dicomweb.accept import DICOM, DICOM_JSON, RELATED
-from node.api.dicomweb.multipart import MediaType, MultipartParser
+from node.api.dicomweb.arriving import Arriving, Names, Slots, error_in
+from node.api.dicomweb.multipart import MediaType, MultipartParser, PartBegins
 from node.api.dicomweb.qido import BASE, base_url, study_of
 from node.api.encoding import encode_json
 from node.api.rest.access import CLINICAL
-from node.api.routing import Call, Route, read_body, read_piece
+from node.api.routing import Call, Route, read_piece
 from node.errors.access import InvalidInput, UnsupportedMedia, UploadBroken
 from node.errors.base import LeveretError, Retryable
 from node.errors.dicom import InstanceMismatch
 from node.model.instance import InstanceHeader
-from node.sharing.ingest import MAX_INSTANCE_BYTES, Ingest, Source
-from node.store.objects import ObjectStore, PutOutcome
+from node.sharing.ingest import Ingest, Source, Taken
+from node.store.objects import STREAM_FROM_BYTES, ObjectStore, PutOutcome
 
-IN_FLIGHT = 8  # instances of one request that are being stored at once
+ROOM_BYTES = 2 * STREAM_FROM_BYTES  # of one request: what arrives, and what is being stored
 MAX_INSTANCES = 100_000  # in one request
 
 # Failure Reason (0008,1197): the statuses of C-STORE (PS3.4 section B.2.3), and PS3.7 C.5.7 for the last.
@@ -34,8 +37,9 @@ class _Outcome:
     """What became of the instances of one request."""
 
     stored: list[InstanceHeader] = field(default_factory=list)
-    failed: list[tuple[InstanceHeader | None, int]] = field(default_factory=list)
+    failed: list[tuple[Names | None, int]] = field(default_factory=list)
     passing: list[Retryable] = field(default_factory=list)
+    foreign: int = 0  # parts of another media type
 
 
 class Stow:
@@ -56,61 +60,84 @@ class Stow:
         """StoreInstances: answered when everything is durable and can be found."""
         kind = MediaType.parse(call.request.headers.get("Content-Type", ""))
         outcome = _Outcome()
-        if kind.name == DICOM:
-            size = call.request.content_length or MAX_INSTANCE_BYTES
-            async with self._ingest.room(size):
-                await self._take(call, bytes(await read_body(call.request, MAX_INSTANCE_BYTES)), outcome)
-        elif kind.name == RELATED and kind.parameters.get("type", DICOM).lower() == DICOM:
-            await self._take_parts(call, kind.parameters.get("boundary", ""), outcome)
-        else:
-            raise UnsupportedMedia(kind.name[:60])
+        study_of(call)  # before a byte is read: the address may hold no UID
+        try:
+            async with self._room(call), asyncio.TaskGroup() as group:
+                if kind.name == DICOM:
+                    await self._take_alone(call, group, outcome)
+                elif kind.name == RELATED and MediaType.parse(kind.parameters.get("type", DICOM)).name == DICOM:
+                    await self._take_parts(call, kind.parameters.get("boundary", ""), group, outcome)
+                else:
+                    raise UnsupportedMedia(kind.name[:60])
+        except BaseExceptionGroup as exc:
+            raise error_in(exc) from exc
         if not outcome.stored and not outcome.failed:
-            raise InvalidInput("no instance came")
+            raise UnsupportedMedia("of every part") if outcome.foreign else InvalidInput("no instance came")
         if outcome.passing and not outcome.stored:
             raise outcome.passing[0]
         await self._store.indexed()
         return _answer(call, outcome)
 
-    async def _take_parts(self, call: Call, boundary: str, outcome: _Outcome) -> None:
-        parser = MultipartParser(boundary, max_part_bytes=MAX_INSTANCE_BYTES)
-        slots, count = asyncio.Semaphore(IN_FLIGHT), 0
+    async def _take_alone(self, call: Call, group: asyncio.TaskGroup, outcome: _Outcome) -> None:
+        arriving = self._arriving(call, group, outcome, Slots())
+        while piece := await read_piece(call.request):
+            await arriving.add(piece)
+        if arriving.size:
+            await arriving.end()
 
-        async def take(data: bytes) -> None:
-            try:
-                async with self._ingest.room(len(data)):
-                    await self._take(call, data, outcome)
-            finally:
-                slots.release()
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                while piece := await read_piece(call.request):
-                    for part in parser.feed(piece):
-                        if part.media_type.name not in {DICOM, ""}:
-                            raise UnsupportedMedia(part.media_type.name[:60])
-                        count += 1
-                        if count > MAX_INSTANCES:
-                            raise InvalidInput("too many instances")
-                        await slots.acquire()
-                        group.create_task(take(part.body))
-        except BaseExceptionGroup as exc:
-            raise exc.exceptions[0] from exc
+    async def _take_parts(self, call: Call, boundary: str, group: asyncio.TaskGroup, outcome: _Outcome) -> None:
+        """Part after part: one is received at a time, while some that are there already are being stored."""
+        parser, slots, count = MultipartParser(boundary), Slots(), 0
+        arriving: Arriving | None = None
+        while piece := await read_piece(call.request):
+            for event in parser.feed(piece):
+                if isinstance(event, PartBegins):
+                    count += 1
+                    if count > MAX_INSTANCES:
+                        raise InvalidInput("too many instances")
+                    arriving = self._arriving(call, group, outcome, slots) if _is_instance(event) else None
+                    outcome.foreign += arriving is None
+                elif arriving is None:
+                    continue  # of a part that is no instance
+                elif isinstance(event, bytes):
+                    await arriving.add(event)
+                else:
+                    await arriving.end()
         if not parser.done:
             raise UploadBroken("the multipart body has no end")
 
-    async def _take(self, call: Call, data: bytes, outcome: _Outcome) -> None:
-        wanted = study_of(call)
-        try:
-            taken = await self._ingest.take_file(data, source=Source.STOW, actor=call.caller.actor, only=wanted)
-        except LeveretError as error:
-            if isinstance(error, Retryable):
-                outcome.passing.append(error)
-            outcome.failed.append((None, _reason(error)))
-            return
-        if taken.outcome is PutOutcome.QUARANTINED:
-            outcome.failed.append((taken.header, _DUPLICATE))
-        else:
-            outcome.stored.append(taken.header)
+    def _room(self, call: Call) -> contextlib.AbstractAsyncContextManager[None]:
+        return self._ingest.room(min(call.request.content_length or ROOM_BYTES, ROOM_BYTES))
+
+    def _arriving(self, call: Call, group: asyncio.TaskGroup, outcome: _Outcome, slots: Slots) -> Arriving:
+        told: dict[str, Any] = {"source": Source.STOW, "actor": call.caller.actor, "only": study_of(call)}
+
+        async def take(data: bytes | bytearray) -> None:
+            await _noting(self._ingest.take_file(data, **told), data, outcome)
+
+        async def take_stream(beginning: bytes | bytearray, rest: AsyncIterator[bytes]) -> None:
+            await _noting(self._ingest.take_file_stream(beginning, rest, **told), beginning, outcome)
+
+        return Arriving(group, slots, take, take_stream)
+
+
+def _is_instance(part: PartBegins) -> bool:
+    return part.media_type.name in {DICOM, ""}
+
+
+async def _noting(taking: Awaitable[Taken], data: bytes | bytearray, outcome: _Outcome) -> None:
+    """Wait for an instance to be taken in, and note what became of it."""
+    try:
+        taken = await taking
+    except LeveretError as error:
+        if isinstance(error, Retryable):
+            outcome.passing.append(error)
+        outcome.failed.append((Names.of_file(data), _reason(error)))
+        return
+    if taken.outcome is PutOutcome.QUARANTINED:
+        outcome.failed.append((Names.of(taken.header), _DUPLICATE))
+    else:
+        outcome.stored.append(taken.header)
 
 
 def _reason(error: LeveretError) -> int:
@@ -128,20 +155,21 @@ def _answer(call: Call, outcome: _Outcome) -> web.Response:
         document["00081190"] = {"vr": "UR", "Value": [f"{base}/studies/{next(iter(studies))}"]}
     if outcome.stored:
         document["00081199"] = {"vr": "SQ", "Value": [_reference(h, base) for h in outcome.stored]}
-    named = [(header, reason) for header, reason in outcome.failed if header is not None]
+    named = [(names, reason) for names, reason in outcome.failed if names is not None]
     if named:
-        document["00081198"] = {"vr": "SQ", "Value": [{**_names(h), **_failure(r)} for h, r in named]}
-    nameless = [reason for header, reason in outcome.failed if header is None]
+        document["00081198"] = {"vr": "SQ", "Value": [{**_names(n), **_failure(r)} for n, r in named]}
+    nameless = [reason for names, reason in outcome.failed if names is None] + [_CANNOT_UNDERSTAND] * outcome.foreign
     if nameless:
         document["0008119A"] = {"vr": "SQ", "Value": [_failure(reason) for reason in nameless]}
-    status = 200 if not outcome.failed else 202 if outcome.stored else 409
+    failed = outcome.failed or outcome.foreign
+    status = 200 if not failed else 202 if outcome.stored else 409
     return web.Response(status=status, body=encode_json(document), content_type=DICOM_JSON)
 
 
-def _names(header: InstanceHeader) -> dict[str, object]:
+def _names(names: Names) -> dict[str, object]:
     return {
-        "00081150": {"vr": "UI", "Value": [header.sop_class_uid]},
-        "00081155": {"vr": "UI", "Value": [header.sop_instance_uid]},
+        "00081150": {"vr": "UI", "Value": [names.sop_class]},
+        "00081155": {"vr": "UI", "Value": [names.sop_instance]},
     }
 
 
@@ -151,4 +179,7 @@ def _failure(reason: int) -> dict[str, object]:
 
 def _reference(header: InstanceHeader, base: str) -> dict[str, object]:
     url = f"{base}/studies/{header.study_instance_uid}/series/{header.series_instance_uid}"
-    return {**_names(header), "00081190": {"vr": "UR", "Value": [f"{url}/instances/{header.sop_instance_uid}"]}}
+    return {
+        **_names(Names.of(header)),
+        "00081190": {"vr": "UR", "Value": [f"{url}/instances/{header.sop_instance_uid}"]},
+    }

@@ -1,0 +1,131 @@
+"""Sending studies to a PACS: ordered, watched, given up."""
+
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+import msgspec
+
+from node.api.rest.access import CLINICAL
+from node.api.rest.events import answer_events
+from node.api.routing import Call, Route
+from node.errors.access import InvalidInput
+from node.errors.base import all_codes
+from node.errors.delivery import NoSuchDelivery
+from node.model.delivery import Delivery, DeliveryId, InstanceOutcome, Sent
+from node.model.ids import RequestId, StudyInstanceUID
+from node.sharing.deliveries import Deliveries, DeliveryOrder
+
+_MAX_PAGE = 1000
+_MAX_INSTANCES = 10_000  # in one answer
+
+
+class NewDelivery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Send ``study`` to the DICOM system ``pacs``; ``accession``: under this local accession number."""
+
+    study: Annotated[str, msgspec.Meta(max_length=64)]
+    pacs: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    accession: Annotated[str, msgspec.Meta(max_length=16)] = ""
+
+
+class DeliveriesResource:
+    """``deliveries``."""
+
+    def __init__(self, deliveries: Deliveries) -> None:
+        self._deliveries = deliveries
+
+    def routes(self) -> Iterable[Route]:
+        """The routes."""
+        deliveries, one = "/api/v1/deliveries", "/api/v1/deliveries/{delivery_id}"
+        return [
+            Route("GET", deliveries, self.list, CLINICAL, "Studies sent to a PACS, newest first"),
+            Route("POST", deliveries, self.order, CLINICAL, "Send a study to a PACS", NewDelivery, 201),
+            Route("GET", one, self.show, CLINICAL, "How a delivery stands"),
+            Route("GET", f"{one}/instances", self.instances, CLINICAL, "What became of its instances"),
+            Route("GET", f"{one}/events", self.events, CLINICAL, "The same as an event stream, until it is settled"),
+            Route("POST", f"{one}/cancel", self.cancel, CLINICAL, "Give a delivery up"),
+        ]
+
+    async def list(self, call: Call) -> object:
+        """A page: ``limit`` deliveries from ``offset`` on; ``request`` asks for those of one request."""
+        if request := call.query("request"):
+            try:
+                found = await self._deliveries.of_request(RequestId.parse(request))
+            except ValueError as exc:
+                raise InvalidInput("request") from exc
+        else:
+            limit, offset = call.number("limit", _MAX_PAGE, _MAX_PAGE), call.number("offset", 0, 2**62)
+            found = await self._deliveries.page(limit=limit, offset=offset)
+        return {"deliveries": [_shown(delivery) for delivery in found]}
+
+    async def order(self, call: Call) -> object:
+        """Order one."""
+        new: NewDelivery = call.body
+        order = DeliveryOrder(study=StudyInstanceUID.parse(new.study), pacs=new.pacs, accession=new.accession)
+        return {"delivery_id": str(await self._deliveries.order(order, by=call.caller.actor))}
+
+    async def show(self, call: Call) -> object:
+        """One."""
+        return _shown(await self._deliveries.view(_named(call)))
+
+    async def instances(self, call: Call) -> object:
+        """Its instances; ``outcome`` asks for those of one outcome."""
+        try:
+            kinds = [Sent(call.query("outcome"))] if call.query("outcome") else []
+        except ValueError as exc:
+            raise InvalidInput("outcome") from exc
+        limit, offset = call.number("limit", _MAX_INSTANCES, _MAX_INSTANCES), call.number("offset", 0, 2**62)
+        found = await self._deliveries.outcomes(_named(call), kinds=kinds, limit=limit, offset=offset)
+        return {"instances": [_shown_instance(outcome) for outcome in found]}
+
+    async def events(self, call: Call) -> object:
+        """Server-sent events: the delivery now and after each change."""
+        delivery_id = _named(call)
+        await self._deliveries.view(delivery_id)  # an unknown one is refused before the stream begins
+        return await answer_events(call, self._deliveries.follow(delivery_id), _shown)
+
+    async def cancel(self, call: Call) -> object:
+        """Give it up."""
+        return _shown(await self._deliveries.cancel(_named(call), by=call.caller.actor))
+
+
+def _shown(delivery: Delivery) -> dict[str, Any]:
+    error = all_codes().get(delivery.code)
+    return {
+        "delivery_id": str(delivery.delivery_id),
+        "study_instance_uid": delivery.study,
+        "pacs": delivery.pacs,
+        "request_id": str(delivery.request_id) if delivery.request_id else None,
+        "patient_id": delivery.patient.patient_id if delivery.patient else None,
+        "issuer_of_patient_id": delivery.patient.issuer if delivery.patient else None,
+        "state": delivery.state,
+        "code": delivery.code,
+        "advice": error.advice if error and delivery.code else "",
+        **{outcome.value: delivery.counts.get(outcome, 0) for outcome in Sent},
+        "instances_done": delivery.instances_done,
+        "instances_total": delivery.instances_total,
+        "bytes_done": delivery.bytes_done,
+        "bytes_total": delivery.bytes_total,
+        "ordered_by": delivery.ordered_by,
+        "created_at": delivery.created_at,
+        "updated_at": delivery.updated_at,
+        "ended": delivery.settled,
+    }
+
+
+def _shown_instance(outcome: InstanceOutcome) -> dict[str, Any]:
+    return {
+        "sop_instance_uid": outcome.instance,
+        "outcome": outcome.outcome,
+        "status": None if outcome.status is None else f"{outcome.status:04X}",
+        "code": outcome.code,
+        "transfer_syntax_uid": outcome.syntax or None,
+        "converted": outcome.converted,
+        "bytes": outcome.size,
+    }
+
+
+def _named(call: Call) -> DeliveryId:
+    try:
+        return DeliveryId.parse(call.parameter("delivery_id"))
+    except ValueError as exc:
+        raise NoSuchDelivery from exc

@@ -27,7 +27,7 @@ from node.sharing.ingest import Ingest, Source
 from node.sharing.pull import PullParts
 from node.sharing.quarantine import Quarantine
 from node.sharing.rejections import Rejections
-from node.sharing.requests import RequestOrder, Requests
+from node.sharing.requests import Offered, RequestOrder, Requests, TypedCode
 from node.sharing.serve import ObjectServer, ServerParts
 from node.sharing.share_codes import ShareCodes
 from node.sharing.transfer import TransferEngine
@@ -98,8 +98,9 @@ class SharingNode(Peered):
         parts = WithdrawalParts(db, store, self.identity, self.trust, self.clients, self.objects, clock, log)
         self.withdrawals = Withdrawals(parts)
         self.corrections = Corrections(parts, self.withdrawals)
-        told = {"db": db, "store": store, "pool": self.parsers, "withdrawals": self.withdrawals, "clock": clock, "log": log}
-        self.rejections, self.quarantine = Rejections(**told), Quarantine(**told)
+        pool, told = self.parsers, self.withdrawals
+        self.rejections = Rejections(db=db, store=store, pool=pool, withdrawals=told, clock=clock, log=log)
+        self.quarantine = Quarantine(db=db, store=store, pool=pool, withdrawals=told, clock=clock, log=log)
         self.ingest.on_key_object = self.rejections.read_new
 
         async def cancel(request_id: RequestId, by: str) -> None:
@@ -132,8 +133,10 @@ class SharingNode(Peered):
         made = await self.share_codes.create(self.patient(study), by=ACTOR, **options)
         return made.code.text
 
-    def order(self, holder: "SharingNode", study: CtStudy, code: str, **changes: Any) -> RequestOrder:
-        order = RequestOrder(holder.peer_id, (StudyInstanceUID(study.study_uid),), code, "dr.who", "clinician")
+    def order(self, holder: "SharingNode", study: CtStudy, consent: Offered | str, **changes: Any) -> RequestOrder:
+        """An order for the study; a text is a share code."""
+        given = TypedCode(consent) if isinstance(consent, str) else consent
+        order = RequestOrder(holder.peer_id, (StudyInstanceUID(study.study_uid),), given, "dr.who", "clinician")
         return replace(order, **changes)
 
 
@@ -156,7 +159,9 @@ async def sharing_node(
         await node.trust.load()
         async with node.clients, node.server:
             await node.trust.publish(name, [node.server.address])
-            async with in_background(node.objects.run(), *([node.engine.run()] if engine else [])):
+            async with in_background(
+                node.objects.run(), node.withdrawals.run(), *([node.engine.run()] if engine else [])
+            ):
                 yield node
 
 

@@ -64,6 +64,7 @@ class Route:
 
 
 ANONYMOUS: frozenset[Role] = frozenset()
+ACTOR = web.RequestKey("actor", str)  # who makes the request, once that is known
 NOBODY = Caller("anonymous", Role.AUDITOR)  # for anonymous routes, which look at nobody
 
 
@@ -76,6 +77,7 @@ def wrap(route: Route, authenticate: Authenticate) -> Callable[[web.Request], Aw
             found = await authenticate(request)
             if found is None:
                 raise Unauthenticated
+            request[ACTOR] = found.actor
             if found.role not in route.roles:
                 raise Forbidden
             caller = found

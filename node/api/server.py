@@ -1,21 +1,23 @@
 """The two listeners of the local API and what surrounds every handler: Host check, errors, headers, access log."""
 
+import asyncio
 import contextlib
 import ipaddress
 import logging
 import os
 import socket
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from aiohttp import web
 
 from node.api import admin
 from node.api.auth import BearerAuth, SocketAuth
+from node.api.denials import Denial, Denials, place_of
 from node.api.problem import error_of_http, problem_response
-from node.api.routing import MAX_JSON_BYTES, Authenticate, Route, aiohttp_routes
+from node.api.routing import ACTOR, MAX_JSON_BYTES, NOBODY, Authenticate, Route, aiohttp_routes
 from node.clock import Clock
 from node.errors.access import ApiNeedsTls, UploadBroken, WrongHost
 from node.errors.base import LeveretError
@@ -24,6 +26,7 @@ from node.errors.storage import ObjectDamaged
 from node.log import Logger
 from node.metrics import Metrics
 from node.model.trust import Address
+from node.sharing.audit import AuditLog
 from node.sharing.users import Users
 
 KEEPALIVE_SECONDS = 30.0
@@ -32,6 +35,7 @@ READ_BUFFER = 2**20  # bytes buffered of a body; with aiohttp's 64 KiB uploads s
 _BACKLOG = 128
 _LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})  # passkeys need the name, scripts use the addresses
 _SERVER_FAULT = 500
+_DENIED = frozenset({401, 403})
 
 _Wrapped = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -49,6 +53,7 @@ class ApiServer:
         listen: Address,
         directory: Path,
         users: Users,
+        audit: AuditLog,
         clock: Clock,
         metrics: Metrics,
         log: Logger,
@@ -57,6 +62,7 @@ class ApiServer:
         self._listen = listen
         self._directory = directory
         self._users = users
+        self._denials = Denials(audit, clock, log)
         self._clock = clock
         self._metrics = metrics
         self._log = log
@@ -79,6 +85,7 @@ class ApiServer:
             self._address = Address(host, port)
             public = [r for r in self._routes if not r.socket_only]
             await self._serve(stack, listener, public, BearerAuth(self._users), check_host=True)
+            await stack.enter_async_context(_while_open(self._denials.run()))
             local = admin.bind(self._directory)
             stack.callback(local.close)
             stack.callback((self._directory / admin.ADMIN_SOCKET).unlink, missing_ok=True)
@@ -142,6 +149,9 @@ class ApiServer:
         except Exception as exc:  # noqa: BLE001 - the edge: no traceback and no text may reach a caller or the log
             self._log.error("handler failed", route=_route(request), error=type(exc).__name__, path=_place(exc))
             error = LeveretError()
+        if error.status in _DENIED:
+            place = place_of(request.remote)
+            await self._denials.denied(Denial(error.code, request.get(ACTOR, NOBODY.actor), _route(request), place))
         if request.transport is not None and request.get(STARTED):
             # Half an answer is out already: cut the connection, so that nobody takes it for a whole one.
             damaged = {"object": error.fact} if isinstance(error, ObjectDamaged) else {}
@@ -172,6 +182,17 @@ class ApiServer:
 
 
 STARTED = web.RequestKey("started", bool)  # set by who streams an answer, before its first byte
+
+
+@contextlib.asynccontextmanager
+async def _while_open(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run ``work`` until the context ends."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
 
 
 def bind_tcp(listen: Address) -> socket.socket:

@@ -119,6 +119,7 @@ class Node:
             listen=Address.parse(self._settings.api.listen, allow_any_port=True),
             directory=self._directory,
             users=exchange.users,
+            audit=basis.storage.audit,
             clock=basis.clock,
             metrics=basis.metrics,
             log=basis.log,

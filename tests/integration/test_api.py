@@ -175,3 +175,31 @@ async def test_a_failing_start_leaves_nothing_behind(tmp_path: Path) -> None:
                 pass
     async with running(tmp_path / "n", settings=settings) as node:
         assert (await node.done("GET", "/status"))["problems"] == []
+
+
+async def test_refused_access_is_on_record(node: Running) -> None:
+    """Who, what kind of address, from where; never the address itself, which may name a study."""
+    clinician = {"Authorization": f"Bearer {await node.token('clinician')}"}
+    auditor = {"Authorization": f"Bearer {await node.token('auditor')}"}
+    for headers, path in (
+        ({}, "/dicom-web/studies/1.2.3.4.5"),
+        ({"Authorization": "Bearer wrong"}, "/dicom-web/studies/1.2.3.4.5"),
+        (clinician, "/api/v1/users"),
+        (auditor, "/dicom-web/studies/1.2.3.4.5/series/1.2/instances/1.3/frames/1"),
+    ):
+        status, _ = await answer_of(node, path, headers=headers)
+        assert status in {401, 403}
+    status, _ = await answer_of(node, "/dicom-web/studies/1.2.3.4.5", headers=clinician)
+    assert status == 404
+    events = (await node.done("GET", "/audit?types=access_denied"))["events"]
+    assert [(e["actor"], e["code"], e["detail"]["route"], e["detail"]["from"]) for e in reversed(events)] == [
+        ("anonymous", "unauthenticated", "/dicom-web/studies/{study}", "loopback"),
+        ("user:clinician", "forbidden", "/api/v1/users", "loopback"),
+        (
+            "user:auditor",
+            "forbidden",
+            "/dicom-web/studies/{study}/series/{series}/instances/{instance}/frames/{frames}",
+            "loopback",
+        ),
+    ]
+    assert "1.2.3.4.5" not in json.dumps(events)

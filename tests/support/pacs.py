@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -45,6 +46,7 @@ class ScriptedPacs:
     statuses: dict[str, list[int]] = field(default_factory=dict)
     abort_at: int = 0
     gate: threading.Event = field(default_factory=threading.Event)
+    connections: list[tuple[Any, socket.socket]] = field(default_factory=list)
 
     def dataset(self, uid: str) -> Dataset:
         syntax, data = self.received[uid]
@@ -64,8 +66,9 @@ class ScriptedPacs:
             self.received[uid] = (str(event.context.transfer_syntax), event.request.DataSet.getvalue())
         return status
 
-    def begun(self, _event: Any) -> None:
+    def begun(self, event: Any) -> None:
         self.associations += 1
+        self.connections.append((event.assoc, event.assoc.dul.socket.socket))
 
 
 @contextlib.contextmanager
@@ -87,6 +90,9 @@ def scripted_pacs(contexts: dict[str, list[str]] | None = None, *, port: int = 0
     finally:
         pacs.gate.set()
         server.shutdown()
+        for association, connection in pacs.connections:  # pynetdicom leaves those that broke to the garbage collector
+            association.join(5)
+            connection.close()
 
 
 @dataclass

@@ -83,10 +83,11 @@ class AnnounceSettings:
 
 @dataclass(frozen=True, slots=True)
 class ConsentSettings:
-    """[consent]: what share codes may be."""
+    """[consent]: what share codes may be, and whether break-glass is answered."""
 
     code_failures: int = 10  # failed proofs that lock a code
     peer_failures: int = 50  # failed proofs a day that lock a peer out of share codes
+    emergency_daily: int = 0  # releases a day by break-glass, all peers together; 0: break-glass is off
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """``leveret request``: ask another facility for studies, and follow the request to its end."""
 
+import hashlib
 import sys
 from typing import Any
 
@@ -11,6 +12,8 @@ from node.cli.command import Session, command
 from node.cli.person import check_person, person_options
 
 _MAX_CODE = 256  # characters read of a share code
+_MAX_GRANT = 16 * 1024  # characters read of a grant
+_CONSENT = ("share_code", "on_file", "grant", "attest", "staff", "emergency")
 _FAILED = 1
 _ENDED_BADLY = frozenset({"REFUSED", "FAILED"})
 # A code that cannot be right never leaves this facility; to whoever waits for the end, that is the end.
@@ -22,7 +25,14 @@ _REFUSED_HERE = frozenset({"share_code_malformed", "share_code_mistyped"})
     "--from", "peer", required=True, metavar="PEER", help="Who holds it: PeerId, its first characters, or name."
 )
 @click.option("--study", "studies", multiple=True, required=True, metavar="UID-OR-REF", help="May be repeated.")
-@click.option("--share-code", required=True, metavar="CODE", help="The patient's code; - reads it from standard input.")
+@click.option("--share-code", metavar="CODE", help="The patient's code; - reads it from standard input.")
+@click.option("--on-file", is_flag=True, help="Rely on a directive that the holder has on file.")
+@click.option("--grant", type=click.File("r"), metavar="FILE", help="The patient's signed grant.")
+@click.option(
+    "--attest", type=click.File("rb"), metavar="FORM", help="The form that the patient signed; with --staff."
+)
+@click.option("--staff", metavar="NAME", help="Who saw the patient sign.")
+@click.option("--emergency", metavar="REASON", help="Break-glass: why the patient cannot be asked. Purpose ETREAT.")
 @person_options
 @click.option(
     "--timeout", type=click.IntRange(1, 86400), default=60, show_default=True, help="Seconds without contact."
@@ -35,19 +45,20 @@ def request(
     *,
     peer: str,
     studies: tuple[str, ...],
-    share_code: str,
     purpose: str,
     timeout: int,
     wait: bool,
-    **who: str | None,
+    **who: Any,
 ) -> int:
-    """Ask PEER for studies with the patient's share code."""
+    """Ask PEER for studies with the patient's consent: a share code, or one of the other kinds."""
+    consent = _consent({key: who.pop(key) for key in _CONSENT})
+    if "emergency" in consent:
+        purpose = "ETREAT"
     check_person(who, needed=False)
-    code = sys.stdin.readline(_MAX_CODE).strip() if share_code == "-" else share_code
     daemon = session.daemon()
     try:
         asked = daemon.post(
-            "/requests", peer=peer, studies=list(studies), share_code=code, purpose=purpose, timeout=timeout, **who
+            "/requests", peer=peer, studies=list(studies), purpose=purpose, timeout=timeout, **consent, **who
         )
     except DaemonRefused as exc:
         if not (wait and exc.code in _REFUSED_HERE):
@@ -63,6 +74,24 @@ def request(
     if result["state"] in _ENDED_BADLY:
         click.echo(show.words(result["code"]), err=True)
     return 0 if result["state"] == "COMPLETED" else _FAILED
+
+
+def _consent(given: dict[str, Any]) -> dict[str, Any]:
+    """The one consent that was given, as the daemon takes it."""
+    kinds = [key for key in ("share_code", "on_file", "grant", "attest", "emergency") if given[key]]
+    if len(kinds) != 1:
+        raise click.UsageError("Give exactly one of --share-code, --on-file, --grant, --attest and --emergency.")
+    if bool(given["attest"]) != bool(given["staff"]):
+        raise click.UsageError("--attest FORM and --staff NAME go together.")
+    if given["share_code"]:
+        typed = given["share_code"]
+        return {"share_code": sys.stdin.readline(_MAX_CODE).strip() if typed == "-" else typed}
+    if given["grant"]:
+        return {"grant": given["grant"].read(_MAX_GRANT).strip()}
+    if given["attest"]:
+        digest = hashlib.file_digest(given["attest"], "sha256").hexdigest()
+        return {"attestation": {"form_sha256": digest, "staff": given["staff"]}}
+    return {"emergency": given["emergency"]} if given["emergency"] else {"on_file": True}
 
 
 def _nothing_came(state: str, code: str) -> dict[str, Any]:

@@ -25,6 +25,7 @@ class JwsType(StrEnum):
     RECEIPT = "leveret-receipt+jws"
     WITHDRAWAL = "leveret-withdrawal+jws"
     WITHDRAWAL_ACK = "leveret-withdrawal-ack+jws"
+    GRANT = "leveret-grant+jws"  # by a patient's key
 
 
 def sign_jws(identity: Identity, typ: JwsType, payload: bytes) -> str:

@@ -48,6 +48,32 @@ class CodeProof:
 
 
 @dataclass(frozen=True, slots=True)
+class GrantProof:
+    """The patient's own grant: a compact JWS by the key that the holder bound to the record."""
+
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AttestedProof:
+    """The requester's word that it holds the patient's signed form: the form's SHA-256, and who saw it signed."""
+
+    form_digest: bytes
+    staff: str
+
+
+@dataclass(frozen=True, slots=True)
+class EmergencyProof:
+    """The requester's word that the patient cannot be asked, and why."""
+
+    reason: str = field(repr=False)
+
+
+# What a request brings as consent; None: it relies on a directive that the holder has on file.
+Proof = CodeProof | GrantProof | AttestedProof | EmergencyProof
+
+
+@dataclass(frozen=True, slots=True)
 class SignedRequest:
     """A request as it arrived: ``digest`` is SHA-256 of the exact bytes of its body, the same for each retry."""
 
@@ -55,7 +81,7 @@ class SignedRequest:
     body: bytes = field(repr=False)
     digest: bytes
     signed_at: int
-    proof: CodeProof | None
+    proof: Proof | None
 
 
 def is_fresh(signed_at: int, now: int) -> bool:

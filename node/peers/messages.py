@@ -4,10 +4,7 @@ Encoding and decoding only; who may say what is checked by ``sharing``. A payloa
 document names, none twice, each within its limit; anything else raises :class:`RequestMalformed`.
 """
 
-import base64
-import binascii
-import json
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
 import msgspec
 
@@ -37,11 +34,13 @@ from node.model.release import (
 )
 from node.model.request import (
     MAX_TARGETS,
-    CodeProof,
+    Proof,
     ReleaseRequest,
     StudyTarget,
     Subject,
 )
+from node.peers.proofs import AnyProof, read_proof, shown_proof
+from node.peers.strict import b64, decode_json, unb64
 
 MAX_BODY_BYTES = 16 * 1024  # of a request; it is kept. 32 targets and every text at its longest, escaped, are 12 KiB
 MAX_REQUEST_BYTES = 32 * 1024  # such a body in base64 twice is 30,000 bytes with proof and signature
@@ -58,8 +57,6 @@ _Text = Annotated[str, msgspec.Meta(max_length=128)]
 _Name = Annotated[str, msgspec.Meta(max_length=1024)]  # PN: three groups of five components, 64 characters each
 _UidText = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 _Code = Annotated[str, msgspec.Meta(pattern=r"^([a-z][a-z0-9_]{0,63})?\Z")]
-
-T = TypeVar("T")
 
 
 class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -94,16 +91,11 @@ class _Body(_Message, frozen=True):
     studies: Annotated[list[_Target], msgspec.Meta(min_length=1, max_length=MAX_TARGETS)]
 
 
-class _CodeProof(_Message, frozen=True):
-    code: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{16,64}\Z")]
-    mac: _Hash
-
-
 class _Request(_Message, frozen=True):
     v: Annotated[int, msgspec.Meta(ge=1, le=1)]
     at: _Time
     request: Annotated[str, msgspec.Meta(max_length=(MAX_BODY_BYTES * 4 + 2) // 3)]  # in base64
-    proof: _CodeProof | None
+    proof: AnyProof | None
 
 
 class _Decision(_Message, frozen=True):
@@ -177,7 +169,7 @@ def encode_body(request: ReleaseRequest) -> bytes:
 
 def decode_body(body: bytes) -> ReleaseRequest:
     """Read what :func:`encode_body` made."""
-    b = _decode(body, _Body)
+    b = decode_json(body, _Body)
     try:
         return ReleaseRequest(
             RequestId.parse(b.id),
@@ -196,20 +188,15 @@ def decode_body(body: bytes) -> ReleaseRequest:
         raise RequestMalformed from exc
 
 
-def encode_request(body: bytes, proof: CodeProof | None, signed_at: int) -> bytes:
+def encode_request(body: bytes, proof: Proof | None, signed_at: int) -> bytes:
     """The payload of a request: a body, the proof, and when it is signed."""
-    shown = None if proof is None else _CodeProof(proof.lookup_id.hex(), proof.mac.hex())
-    return msgspec.json.encode(_Request(1, signed_at, _b64(body), shown))
+    return msgspec.json.encode(_Request(1, signed_at, b64(body), None if proof is None else shown_proof(proof)))
 
 
-def decode_request(payload: bytes) -> tuple[int, bytes, CodeProof | None]:
+def decode_request(payload: bytes) -> tuple[int, bytes, Proof | None]:
     """(signed at, body, proof) of a request's payload."""
-    r = _decode(payload, _Request)
-    try:
-        proof = None if r.proof is None else CodeProof(bytes.fromhex(r.proof.code), bytes.fromhex(r.proof.mac))
-    except ValueError as exc:
-        raise RequestMalformed from exc
-    return r.at, _unb64(r.request), proof
+    r = decode_json(payload, _Request)
+    return r.at, unb64(r.request), None if r.proof is None else read_proof(r.proof)
 
 
 def encode_decision(notice: DecisionNotice) -> bytes:
@@ -221,7 +208,7 @@ def encode_decision(notice: DecisionNotice) -> bytes:
 
 def decode_decision(payload: bytes) -> DecisionNotice:
     """Read what :func:`encode_decision` made."""
-    d = _decode(payload, _Decision)
+    d = decode_json(payload, _Decision)
     return DecisionNotice(*_ids(d), d.at, d.verdict, d.code)
 
 
@@ -237,7 +224,7 @@ def encode_manifest(manifest: ReleaseManifest) -> bytes:
         series: dict[str, list[_Instance]] = {}
         for e in released.entries:
             row = (str(e.sop_instance_uid), class_number[e.sop_class_uid], syntax_number[e.transfer_syntax_uid])
-            series.setdefault(str(e.series_instance_uid), []).append((*row, e.size, _b64(e.digest.value)))
+            series.setdefault(str(e.series_instance_uid), []).append((*row, e.size, b64(e.digest.value)))
         return _Study(
             str(released.study_instance_uid),
             released.revision,
@@ -254,7 +241,7 @@ def encode_manifest(manifest: ReleaseManifest) -> bytes:
 
 def decode_manifest(payload: bytes) -> ReleaseManifest:
     """Read what :func:`encode_manifest` made; refuses more instances than one release may have."""
-    m = _decode(payload, _Manifest)
+    m = decode_json(payload, _Manifest)
     if sum(len(series.instances) for study in m.studies for series in study.series) > MAX_INSTANCES:
         raise RequestMalformed
     try:
@@ -275,7 +262,7 @@ def encode_receipt(receipt: Receipt) -> bytes:
 
 def decode_receipt(payload: bytes) -> Receipt:
     """Read what :func:`encode_receipt` made."""
-    r = _decode(payload, _Receipt)
+    r = decode_json(payload, _Receipt)
     return Receipt(*_ids(r), r.at, bytes.fromhex(r.manifest), r.instances, r.bytes)
 
 
@@ -294,7 +281,7 @@ def _study(study: _Study, classes: list[SOPClassUID], syntaxes: list[TransferSyn
             series_uid,
             syntaxes[syntax_number],
             size,
-            Digest(_unb64(digest)),
+            Digest(unb64(digest)),
         )
         for series in study.series
         for series_uid in (SeriesInstanceUID.parse(series.uid),)
@@ -324,34 +311,3 @@ def _target(target: _Target) -> StudyTarget:
     if target.ref is not None and target.uid is None:
         return StudyRef.parse(target.ref)
     raise RequestMalformed
-
-
-def _decode(payload: bytes, of: type[T]) -> T:
-    try:
-        message = msgspec.json.decode(payload, type=of)  # the types bound the depth: the second reader is safe
-        json.loads(payload, object_pairs_hook=_no_member_twice)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
-        raise RequestMalformed from exc
-    return message
-
-
-def _no_member_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError(len(pairs))
-    return members
-
-
-def _b64(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def _unb64(text: str) -> bytes:
-    """Strict base64url without padding: only the one canonical spelling of some bytes."""
-    try:
-        data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    except (binascii.Error, ValueError) as exc:
-        raise RequestMalformed from exc
-    if _b64(data) != text:
-        raise RequestMalformed
-    return data

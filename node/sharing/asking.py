@@ -27,6 +27,7 @@ from node.peers.messages import (
     decode_manifest,
     encode_request,
 )
+from node.peers.proofs import decode_proof
 from node.sharing.trust import TrustList
 from node.store.requests import SentRequest
 
@@ -58,7 +59,8 @@ class Asking:
 
     async def ask(self, row: SentRequest, *, seconds: float) -> DecisionNotice:
         """Send the request, signed now; its decision. Errors as ``PeerClient.call``."""
-        payload = encode_request(row.body, row.proof, self._clock.now())
+        proof = None if row.proof is None else decode_proof(row.proof)
+        payload = encode_request(row.body, proof, self._clock.now())
         token = sign_jws(self._identity, JwsType.REQUEST, payload)
         answer = await self._clients.get(row.peer).call(
             "POST", REQUESTS, body=token.encode(), max_bytes=MAX_NOTICE_BYTES, seconds=min(seconds, CALL_SECONDS)

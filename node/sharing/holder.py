@@ -6,7 +6,7 @@ is unknown, the code wrong or the peer locked out: the answer tells nothing abou
 
 import asyncio
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from node.clock import Clock
 from node.config import ConsentSettings
@@ -30,19 +30,21 @@ from node.metrics import Metrics
 from node.model.audit import AuditEvent, AuditType, Outcome
 from node.model.consent import RefusalCode
 from node.model.decide import Decision, Permit, Refuse, Review
-from node.model.ids import PeerId, RequestId
+from node.model.evidence import Attestation, Emergency
+from node.model.ids import PatientKey, PeerId, RequestId
 from node.model.release import DecisionNotice, Verdict
-from node.model.request import RequestEvent, RequestState, SignedRequest, is_fresh
+from node.model.request import CodeProof, RequestEvent, RequestState, SignedRequest, is_fresh
 from node.model.transfer import Direction, Transfer, TransferEvent, TransferState
 from node.peers import limits
 from node.peers.buckets import TokenBuckets
 from node.peers.messages import MAX_REQUEST_BYTES, decode_body, decode_request, encode_decision
+from node.sharing.evidence import Proven, check_proof, to_keep
 from node.sharing.ingest import Ingest
 from node.sharing.receipts import read_receipt, take_receipt
-from node.sharing.release import Proven, check_proof, judge, release
+from node.sharing.release import Terms, judge, patient_of, release
 from node.sharing.serve import ObjectServer, why_ended
 from node.sharing.trust import TrustList
-from node.store import audit, consents, requests, transfers
+from node.store import audit, brought, consents, requests, transfers
 from node.store.engine import Database, Read, Write
 from node.store.requests import ReceivedRequest
 
@@ -217,10 +219,13 @@ class Holder:
             if await requests.is_taken(tx, request.request_id):
                 raise RequestIdReused
             proven = await self._proven(tx, signed)
-            decision = await judge(tx, request, proven.consent, self._parts.trust.policy_of(request.requester), now)
+            policy = self._parts.trust.policy_of(request.requester)
+            decision = await judge(tx, request, proven, policy, self._terms())
             row = _row(signed, proven, decision, now)
             await requests.add_received(tx, row)
-            await self._log_decision(tx, signed, row, proven)
+            patient = await _patient(tx, proven, decision)
+            await self._keep(tx, signed, proven, decision, patient)
+            await self._log_decision(tx, signed, row, proven, patient)
             if isinstance(decision, Permit):
                 await release(tx, self._parts.identity, request, decision, now=now, by="node")
             verdict = _VERDICTS[row.state]
@@ -235,7 +240,7 @@ class Holder:
         async with self._parts.db.read() as rx:
             proven = await self._proven(rx, signed)
             policy = self._parts.trust.policy_of(signed.request.requester)
-            decision = await judge(rx, signed.request, proven.consent, policy, self._parts.clock.now())
+            decision = await judge(rx, signed.request, proven, policy, self._terms())
         if isinstance(decision, Permit):
             await self._parts.ingest.close_revisions(decision.scope)
 
@@ -243,13 +248,30 @@ class Holder:
         """The proof's worth; a peer that failed too often today proves nothing until tomorrow."""
         peer, now = signed.request.requester, self._parts.clock.now()
         proven = await check_proof(rx, signed)
+        if not isinstance(signed.proof, CodeProof):
+            return proven
         locked_out = await consents.peer_failures(rx, peer, now) >= self._parts.settings.peer_failures
         return Proven() if locked_out else proven
 
-    async def _log_decision(self, tx: Write, signed: SignedRequest, row: ReceivedRequest, proven: Proven) -> None:
+    def _terms(self) -> Terms:
+        return Terms(self._parts.clock.now(), self._parts.settings.emergency_daily)
+
+    async def _keep(
+        self, tx: Write, signed: SignedRequest, proven: Proven, decision: Decision, patient: PatientKey | None
+    ) -> None:
+        """Keep what the request brought if anything rests on it: a person in the inbox, or a release."""
+        if proven.consent is None or isinstance(decision, Refuse):
+            return
+        kept = to_keep(signed, proven.consent, self._parts.clock.now())
+        if kept is not None:
+            await brought.keep(tx, replace(kept, patient=patient))
+
+    async def _log_decision(
+        self, tx: Write, signed: SignedRequest, row: ReceivedRequest, proven: Proven, patient: PatientKey | None
+    ) -> None:
         request, now = signed.request, row.decided_at
         actor = f"peer:{request.requester.compact}"
-        if signed.proof is not None and proven.consent is None:
+        if isinstance(signed.proof, CodeProof) and proven.consent is None:
             await consents.count_peer_failure(tx, request.requester, now)
             event = AuditEvent(
                 AuditType.SHARE_CODE_FAILED, now, actor, Outcome.REFUSED, request.requester, request=row.request_id
@@ -261,7 +283,7 @@ class Holder:
                 detail = {"code_id": str(proven.failed_at)}
                 event = AuditEvent(AuditType.SHARE_CODE_LOCKED, now, actor, peer=request.requester, detail=detail)
                 await audit.append(tx, event)
-        await audit.append(tx, _decided_event(signed, row, proven))
+        await audit.append(tx, _decided_event(signed, row, patient))
 
     def _notice(self, row: ReceivedRequest) -> str:
         verdict = _VERDICTS[row.state]
@@ -281,21 +303,38 @@ async def _own_row(rx: Read, peer: PeerId, request_id: RequestId) -> ReceivedReq
     return row
 
 
-def _row(signed: SignedRequest, proven: Proven, decision: Decision, now: int) -> ReceivedRequest:
-    state, code = RequestState.PERMITTED, ""
-    reasons: tuple[str, ...] = ()
+async def _patient(rx: Read, proven: Proven, decision: Decision) -> PatientKey | None:
+    """Whom the request turned out to be about: as the consent says, else as the studies do that it may have."""
+    if proven.consent is not None and not isinstance(proven.consent, Attestation | Emergency):
+        return proven.consent.patient
     if isinstance(decision, Refuse):
-        state, code = RequestState.REFUSED, decision.code.value
-    elif isinstance(decision, Review):
-        state, reasons = RequestState.REVIEW, tuple(sorted(reason.value for reason in decision.reasons))
+        return None
+    permit = decision.permit if isinstance(decision, Review) else decision
+    return await patient_of(rx, min(permit.scope))
+
+
+def _row(signed: SignedRequest, proven: Proven, decision: Decision, now: int) -> ReceivedRequest:
+    state, code, cause = RequestState.PERMITTED, "", ""
+    reasons: tuple[str, ...] = ()
+    rests_on = None if proven.consent is None else (proven.consent.consent_id, proven.consent.kind)
+    match decision:
+        case Refuse():
+            state, code, cause = RequestState.REFUSED, decision.code.value, decision.cause.value
+        case Review():
+            state, reasons = RequestState.REVIEW, tuple(sorted(reason.value for reason in decision.reasons))
+            rests_on = decision.permit.consent_id, decision.permit.kind
+        case Permit():
+            rests_on = decision.consent_id, decision.kind
     return ReceivedRequest(
         request_id=signed.request.request_id,
         peer=signed.request.requester,
         digest=signed.digest,
         body=signed.body,
-        consent_id=None if proven.consent is None else proven.consent.consent_id,
+        consent_id=rests_on[0] if rests_on else None,
+        consent_kind=rests_on[1] if rests_on else None,
         state=state,
         code=code,
+        cause=cause,
         reasons=reasons,
         received_at=now,
         decided_at=now,
@@ -315,7 +354,7 @@ def _revoked_event(transfer: Transfer, by: str, now: int) -> AuditEvent:
     )
 
 
-def _decided_event(signed: SignedRequest, row: ReceivedRequest, proven: Proven) -> AuditEvent:
+def _decided_event(signed: SignedRequest, row: ReceivedRequest, patient: PatientKey | None) -> AuditEvent:
     request = signed.request
     verdict = _VERDICTS[row.state]
     return AuditEvent(
@@ -324,14 +363,15 @@ def _decided_event(signed: SignedRequest, row: ReceivedRequest, proven: Proven) 
         f"peer:{request.requester.compact}",
         _OUTCOMES[verdict],
         request.requester,
-        None if proven.consent is None else proven.consent.patient,
+        patient,
         request=row.request_id,
         purpose=request.purpose.value,
-        code=row.code,
+        code=row.cause,
         detail={
             "verdict": verdict.value,
             "user": request.user,
             "role": request.role,
             "reasons": " ".join(row.reasons),
+            "consent": row.consent_kind.value if row.consent_kind else "",
         },
     )

@@ -5,15 +5,16 @@ from dataclasses import dataclass, field
 from node.errors.base import all_codes
 from node.errors.sharing import NoSuchRequest, RequestNotPending, ReviewChanged
 from node.model.audit import AuditEvent, AuditType, Outcome
-from node.model.consent import RefusalCode
+from node.model.consent import ConsentKind, RefusalCode
 from node.model.decide import Decision, Permit, Refuse, Review
 from node.model.ids import PatientKey, PeerId, RequestId, StudyInstanceUID
 from node.model.instance import Demographics
 from node.model.request import RequestEvent, RequestState, Subject
 from node.peers.messages import decode_body
+from node.sharing.evidence import recall
 from node.sharing.holder import HolderParts
-from node.sharing.release import demographics_of, judge, release
-from node.store import audit, consents, requests
+from node.sharing.release import Terms, demographics_of, judge, patient_of, release
+from node.store import audit, requests
 from node.store.engine import Read, Write
 from node.store.requests import ReceivedRequest
 
@@ -29,8 +30,9 @@ class InboxEntry:
     user: str
     role: str
     purpose: str
+    consent: ConsentKind  # what it rests on
     said: Subject = field(repr=False)
-    patient: PatientKey  # of the consent
+    patient: PatientKey | None  # whose studies they are; None if nothing can be released any more
     demographics: Demographics
     studies: tuple[StudyInstanceUID, ...]  # what a yes releases
     reasons: tuple[str, ...]
@@ -85,9 +87,9 @@ class Inbox:
             await self._refuse(tx, row, RefusalCode.OPERATOR, by, "the peer was revoked")
 
     async def _judge(self, rx: Read, row: ReceivedRequest) -> Decision:
-        consent = None if row.consent_id is None else await consents.get(rx, row.consent_id)
         policy = self._parts.trust.policy_of(row.peer)
-        return await judge(rx, decode_body(row.body), consent, policy, self._parts.clock.now())
+        terms = Terms(self._parts.clock.now(), self._parts.settings.emergency_daily)
+        return await judge(rx, decode_body(row.body), await recall(rx, row), policy, terms)
 
     @staticmethod
     def _require_seen(row: ReceivedRequest, decision: Permit | Review) -> None:
@@ -128,8 +130,6 @@ class Inbox:
 
     async def _entry(self, rx: Read, row: ReceivedRequest) -> InboxEntry:
         request, decision = decode_body(row.body), await self._judge(rx, row)
-        consent = None if row.consent_id is None else await consents.get(rx, row.consent_id)
-        assert consent is not None, "only a proved code leads to a review"
         studies = () if isinstance(decision, Refuse) else tuple(sorted(_permit(decision).scope))
         return InboxEntry(
             row.request_id,
@@ -137,8 +137,9 @@ class Inbox:
             request.user,
             request.role,
             request.purpose.value,
+            row.consent_kind or ConsentKind.SHARE_CODE,
             request.subject,
-            consent.patient,
+            await patient_of(rx, studies[0]) if studies else None,
             await demographics_of(rx, studies[0]) if studies else Demographics(),
             studies,
             row.reasons,

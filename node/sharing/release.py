@@ -6,60 +6,62 @@ finds a use left, and its row, the use and the audit event are durable together 
 
 import asyncio
 import hashlib
+import time
 from dataclasses import dataclass
 
-from node.crypto import sharecode
 from node.crypto.identity import Identity
 from node.crypto.jws import JwsType, sign_jws
 from node.errors.storage import UnknownStudy
 from node.model.audit import AuditEvent, AuditType
-from node.model.consent import CodeConsent, ConsentId
-from node.model.decide import Decision, FoundStudy, Match, Permit, decide
-from node.model.directive import StudyTraits
-from node.model.ids import StudyInstanceUID, StudyRef
+from node.model.consent import ConsentKind
+from node.model.decide import Consent, Decision, FoundStudy, Match, Permit, Standing, decide
+from node.model.directive import Effect, StudyTraits
+from node.model.ids import PatientKey, PeerId, StudyInstanceUID, StudyRef
 from node.model.instance import Demographics, StudySummary
 from node.model.match import identify
-from node.model.release import RELEASE_SECONDS, ReleasedStudy, ReleaseManifest
-from node.model.request import ReleaseRequest, SignedRequest, StudyTarget
+from node.model.release import ReleasedStudy, ReleaseManifest
+from node.model.request import ReleaseRequest, StudyTarget
 from node.model.transfer import Direction, TransferState
 from node.model.trust import PeerPolicy
 from node.peers.messages import MAX_FORMERLY, encode_manifest
-from node.store import audit, consents, feeds, revisions, transfers
+from node.sharing.evidence import Proven
+from node.store import audit, brought, consents, directives, feeds, requests, revisions, transfers
 from node.store import identity as identities
+from node.store.brought import EmergencyReview
 from node.store.engine import Read, Write
 from node.store.namesakes import count_namesakes
 from node.store.study_queries import StudyQuery, find_studies
 
-_NO_KEY = bytes(32)  # a proof that names no code is checked all the same, so that it costs the same
+_DAY_SECONDS = 86_400
 
 
 @dataclass(frozen=True, slots=True)
-class Proven:
-    """What a request's proof came to: the consent it proves, or the one that it named and failed at."""
+class Terms:
+    """Under what this facility decides just now; ``emergency_daily`` is how often break-glass may be used in a day."""
 
-    consent: CodeConsent | None = None
-    failed_at: ConsentId | None = None
-
-
-async def check_proof(rx: Read, signed: SignedRequest) -> Proven:
-    """Hold the request's proof against the code that it names."""
-    if signed.proof is None:
-        return Proven()
-    found = await consents.look_up(rx, signed.proof.lookup_id)
-    key = _NO_KEY if found is None else found[1]
-    request = signed.request
-    proved = sharecode.check_proof(key, signed.proof.mac, signed.digest, request.holder, request.requester)
-    if found is None:
-        return Proven()
-    return Proven(consent=found[0]) if proved else Proven(failed_at=found[0].consent_id)
+    now: int
+    emergency_daily: int = 0
 
 
-async def judge(
-    rx: Read, request: ReleaseRequest, consent: CodeConsent | None, policy: PeerPolicy, now: int
-) -> Decision:
+async def judge(rx: Read, request: ReleaseRequest, proven: Proven, policy: PeerPolicy, terms: Terms) -> Decision:
     """Gather the facts as they stand and decide."""
-    match = Match() if consent is None else await _match(rx, request)
-    return decide(request, policy, () if consent is None else (consent,), match, now)
+    match = await _match(rx, request)
+    on_file = await directives.of_patients(rx, {found.patient for found in match.studies})
+    offered: list[Consent] = [] if proven.consent is None else [proven.consent]
+    offered += [one for one in on_file if proven.on_file or one.effect is Effect.DENY]
+    standing = await _standing(rx, request.requester, policy, terms)
+    return decide(request, policy, offered, match, terms.now, standing=standing)
+
+
+async def _standing(rx: Read, peer: PeerId, policy: PeerPolicy, terms: Terms) -> Standing:
+    since = terms.now - terms.now % _DAY_SECONDS
+    local = time.localtime(terms.now)
+    return Standing(
+        releases_today=await requests.released_since(rx, peer, since) if policy.daily_releases else 0,
+        emergencies_today=await brought.emergencies_since(rx, since) if terms.emergency_daily else 0,
+        emergency_cap=terms.emergency_daily,
+        within_hours=policy.is_within_hours(local.tm_hour * 60 + local.tm_min),
+    )
 
 
 async def _match(rx: Read, request: ReleaseRequest) -> Match:
@@ -88,18 +90,25 @@ async def release(
     tx: Write, identity: Identity, request: ReleaseRequest, permit: Permit, *, now: int, by: str
 ) -> ReleaseManifest:
     """Consume the use, sign and keep the manifest, begin the outgoing transfer, and log it."""
-    consent = await consents.get(tx, permit.consent_id)
-    assert consent is not None, "decide() had it"
-    expires_at = min(now + RELEASE_SECONDS, consent.expires_at)
+    expires_at = now + permit.seconds
     studies = [await _released(tx, study) for study in sorted(permit.scope)]
     manifest = ReleaseManifest(request.request_id, identity.peer_id, request.requester, now, expires_at, tuple(studies))
     token = await asyncio.to_thread(_sign, identity, manifest)
-    await consents.consume(tx, permit.consent_id)
+    await _consume(tx, request, permit, now)
     await transfers.add(tx, request.request_id, Direction.OUT, request.requester, TransferState.AUTHORIZED, at=now)
     await transfers.set_release(tx, token, manifest_digest(token), manifest)
     for study in studies:
-        await audit.append(tx, _released_event(manifest, study, consent, request, by))
+        await audit.append(tx, _released_event(manifest, study, permit, request, by))
     return manifest
+
+
+async def _consume(tx: Write, request: ReleaseRequest, permit: Permit, now: int) -> None:
+    """What a release does to its consent: a code has one use less, break-glass must be looked at by somebody."""
+    if permit.kind is ConsentKind.SHARE_CODE:
+        await consents.consume(tx, permit.consent_id)
+    if permit.kind is ConsentKind.EMERGENCY:
+        review = EmergencyReview(request.request_id, permit.consent_id, request.requester, now)
+        await brought.add_review(tx, review)
 
 
 def manifest_digest(token: str) -> bytes:
@@ -119,6 +128,12 @@ async def _released(tx: Write, study: StudyInstanceUID) -> ReleasedStudy:
     return ReleasedStudy(study, manifest.revision, manifest.patient, said, manifest.entries, former)
 
 
+async def patient_of(rx: Read, study: StudyInstanceUID) -> PatientKey | None:
+    """The patient whose study it is here."""
+    summaries = await find_studies(rx, StudyQuery(study_uids=(study,)))
+    return summaries[0].patient if summaries else None
+
+
 async def demographics_of(rx: Read, study: StudyInstanceUID) -> Demographics:
     """Whose study it is, as the index has it."""
     summaries = await find_studies(rx, StudyQuery(study_uids=(study,)))
@@ -126,7 +141,7 @@ async def demographics_of(rx: Read, study: StudyInstanceUID) -> Demographics:
 
 
 def _released_event(
-    manifest: ReleaseManifest, study: ReleasedStudy, consent: CodeConsent, request: ReleaseRequest, by: str
+    manifest: ReleaseManifest, study: ReleasedStudy, permit: Permit, request: ReleaseRequest, by: str
 ) -> AuditEvent:
     return AuditEvent(
         AuditType.RELEASED,
@@ -138,7 +153,8 @@ def _released_event(
         request=manifest.request_id,
         purpose=request.purpose.value,
         detail={
-            "code_id": str(consent.consent_id),
+            "consent_id": str(permit.consent_id),
+            "consent": permit.kind.value,
             "revision": study.revision,
             "instances": len(study.entries),
             "user": request.user,

@@ -2,38 +2,63 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from node.clock import Clock
 from node.crypto import sharecode
 from node.crypto.identity import Identity
+from node.crypto.sharecode import ShareCode
 from node.errors.sharing import InvalidRequest, NoSuchRequest, NoSuchTransfer, TransferCancelled
 from node.model.audit import AuditEvent, AuditType
 from node.model.consent import PurposeOfUse
 from node.model.ids import PeerId, RequestId
-from node.model.request import MAX_TARGETS, CodeProof, ReleaseRequest, RequestState, StudyTarget, Subject
+from node.model.request import (
+    MAX_TARGETS,
+    AttestedProof,
+    CodeProof,
+    EmergencyProof,
+    GrantProof,
+    Proof,
+    ReleaseRequest,
+    RequestState,
+    StudyTarget,
+    Subject,
+)
 from node.model.transfer import ENDED, Direction, Transfer, TransferState
 from node.peers.messages import encode_body
+from node.peers.proofs import encode_proof
 from node.sharing.holder import Holder
 from node.sharing.transfer import TransferEngine
 from node.sharing.trust import TrustList
 from node.store import audit, requests, transfers
-from node.store.engine import Database, Read
+from node.store.engine import Database, Read, Write
 from node.store.requests import SentRequest
 
 DEFAULT_TIMEOUT = 60  # seconds without contact after which an unanswered request fails
 MAX_TIMEOUT = 7 * 86_400
+Also = Callable[[Write, RequestId], Awaitable[object]]
 FOLLOW_SECONDS = 5.0  # a follower looks at least that often
 
 
 @dataclass(frozen=True, slots=True)
+class TypedCode:
+    """A share code as the patient gave it."""
+
+    text: str = field(repr=False)
+
+
+# The consent that a request brings; None: the holder has a directive on file.
+Offered = TypedCode | GrantProof | AttestedProof | EmergencyProof | None
+
+
+@dataclass(frozen=True, slots=True)
 class RequestOrder:
-    """What a user asks for. ``share_code`` as typed; ``user`` and ``role`` are told to the holder."""
+    """What a user asks for, and with what consent; ``user`` and ``role`` are told to the holder."""
 
     peer: PeerId
     targets: Sequence[StudyTarget]
-    share_code: str = field(repr=False)
+    consent: Offered = field(repr=False)
     user: str
     role: str
     subject: Subject = field(default_factory=Subject, repr=False)
@@ -80,15 +105,17 @@ class Requests:
         self._holder = holder
         self._clock = clock
 
-    async def ask(self, order: RequestOrder, *, by: str) -> RequestId:
+    async def ask(self, order: RequestOrder, *, by: str, also: Also | None = None) -> RequestId:
         """Write a request down and begin to send it; ``by`` is the actor, as in audit events.
+
+        ``also`` writes what goes with it, in the same transaction; what it raises is raised, and nothing is sent.
 
         The code itself is not kept: only the proof, which is good for this request and this holder alone.
 
         Raises:
             ShareCodeMalformed, ShareCodeMistyped: nothing was sent. UnknownPeer, PeerNotTrusted. InvalidRequest.
         """
-        code = sharecode.parse(order.share_code)
+        code = sharecode.parse(order.consent.text) if isinstance(order.consent, TypedCode) else None
         self._trust.require_trusted(order.peer)
         targets = tuple(dict.fromkeys(order.targets))
         if not 1 <= len(targets) <= MAX_TARGETS or not 1 <= order.timeout <= MAX_TIMEOUT:
@@ -98,12 +125,12 @@ class Requests:
             RequestId.new(), order.peer, me, order.user[:128], order.role[:128], order.purpose, order.subject, targets
         )
         body = encode_body(request)
-        mac = sharecode.proof(code.mac_key, hashlib.sha256(body).digest(), order.peer, me)
+        proof = _proof(order.consent, code, body, request)
         row = SentRequest(
             request_id=request.request_id,
             peer=order.peer,
             body=body,
-            proof=CodeProof(code.lookup_id, mac),
+            proof=None if proof is None else encode_proof(proof),
             state=RequestState.ASKED,
             code="",
             user=order.user,
@@ -114,6 +141,8 @@ class Requests:
             await requests.add_sent(tx, row)
             await transfers.add(tx, row.request_id, Direction.IN, order.peer, TransferState.QUEUED, at=now)
             await audit.append(tx, _sent_event(request, by, now))
+            if also is not None:
+                await also(tx, row.request_id)
             tx.after_commit(lambda: self._engine.begin(row.request_id))
         return request.request_id
 
@@ -167,6 +196,14 @@ class Requests:
         else:
             await self._holder.cancel(request_id, by=by)
         return await self.transfer(request_id)
+
+
+def _proof(consent: Offered, code: ShareCode | None, body: bytes, request: ReleaseRequest) -> Proof | None:
+    if isinstance(consent, TypedCode):
+        assert code is not None, "it was parsed"
+        digest = hashlib.sha256(body).digest()
+        return CodeProof(code.lookup_id, sharecode.proof(code.mac_key, digest, request.holder, request.requester))
+    return consent
 
 
 async def _view(rx: Read, request_id: RequestId) -> RequestView:

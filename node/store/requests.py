@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from node.model.consent import ConsentId
+from node.model.consent import ConsentId, ConsentKind
 from node.model.ids import PeerId, RequestId
-from node.model.request import CodeProof, RequestEvent, RequestState, next_request_state
+from node.model.request import RequestEvent, RequestState, next_request_state
 from node.store.engine import Read, Row, Write
 
 
@@ -17,8 +17,10 @@ class ReceivedRequest:
     digest: bytes
     body: bytes = field(repr=False)
     consent_id: ConsentId | None
+    consent_kind: ConsentKind | None
     state: RequestState
     code: str
+    cause: str  # why it was refused, for this facility alone
     reasons: tuple[str, ...]
     received_at: int
     decided_at: int
@@ -32,7 +34,7 @@ class SentRequest:
     request_id: RequestId
     peer: PeerId
     body: bytes = field(repr=False)
-    proof: CodeProof | None
+    proof: bytes | None = field(repr=False)  # as ``peers.proofs`` encodes it
     state: RequestState
     code: str
     user: str
@@ -41,23 +43,26 @@ class SentRequest:
 
 
 _RECEIVED = (
-    "request_id, peer, digest, body, consent_id, state, code, reasons, received_at, decided_at, decided_by"  # in order
+    "request_id, peer, digest, body, consent_id, consent_kind, state, code, cause, reasons, received_at, decided_at,"
+    " decided_by"  # in order
 )
-_SENT = "request_id, peer, body, lookup_id, mac, state, code, user, timeout, created_at"
+_SENT = "request_id, peer, body, proof, state, code, user, timeout, created_at"
 
 
 async def add_received(tx: Write, r: ReceivedRequest) -> None:
     """Record a request with its decision; ConstraintViolated if the id is taken."""
     await tx.execute(
-        f"INSERT INTO request_received ({_RECEIVED}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - fixed texts
+        f"INSERT INTO request_received ({_RECEIVED}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - fixed texts
         (
             r.request_id.value,
             r.peer.digest,
             r.digest,
             r.body,
             None if r.consent_id is None else r.consent_id.value,
+            "" if r.consent_kind is None else r.consent_kind.value,
             r.state.value,
             r.code,
+            r.cause,
             " ".join(r.reasons),
             r.received_at,
             r.decided_at,
@@ -113,6 +118,21 @@ async def released_under(rx: Read, consent_id: ConsentId) -> list[RequestId]:
     return [RequestId(bytes(row[0])) for row in rows]
 
 
+async def in_review_under(rx: Read, consent_id: ConsentId) -> list[ReceivedRequest]:
+    """The requests that wait for a person and rest on this consent."""
+    sql = f"SELECT {_RECEIVED} FROM request_received WHERE state = 'REVIEW' AND consent_id = ?"  # noqa: S608 - fixed texts
+    return [_received(row) for row in await rx.fetch_all(sql, (consent_id.value,))]
+
+
+async def released_since(rx: Read, peer: PeerId, since: int) -> int:
+    """How many requests of a peer were permitted since then."""
+    value = await rx.fetch_value(
+        "SELECT COUNT(*) FROM request_received WHERE peer = ? AND state = 'PERMITTED' AND decided_at >= ?",
+        (peer.digest, since),
+    )
+    return int(value or 0)
+
+
 async def forget_refused(tx: Write, code: str, before: int) -> int:
     """Delete the requests that were refused with ``code`` and came before then; how many there were."""
     return await tx.execute(
@@ -123,13 +143,12 @@ async def forget_refused(tx: Write, code: str, before: int) -> int:
 async def add_sent(tx: Write, r: SentRequest) -> None:
     """Record a request before it is sent."""
     await tx.execute(
-        f"INSERT INTO request_sent ({_SENT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - fixed texts
+        f"INSERT INTO request_sent ({_SENT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - fixed texts
         (
             r.request_id.value,
             r.peer.digest,
             r.body,
-            r.proof and r.proof.lookup_id,
-            r.proof and r.proof.mac,
+            r.proof,
             r.state.value,
             r.code,
             r.user,
@@ -152,9 +171,7 @@ async def move_sent(tx: Write, row: SentRequest, event: RequestEvent, *, code: s
         "UPDATE request_sent SET state = ?, code = ? WHERE request_id = ?", (state.value, code, row.request_id.value)
     )
     if state is not RequestState.REVIEW:
-        await tx.execute(
-            "UPDATE request_sent SET lookup_id = NULL, mac = NULL WHERE request_id = ?", (row.request_id.value,)
-        )
+        await tx.execute("UPDATE request_sent SET proof = NULL WHERE request_id = ?", (row.request_id.value,))
     return state
 
 
@@ -175,12 +192,14 @@ def _received(row: Row) -> ReceivedRequest:
         digest=bytes(row[2]),
         body=bytes(row[3]),
         consent_id=None if row[4] is None else ConsentId(bytes(row[4])),
-        state=RequestState(row[5]),
-        code=row[6],
-        reasons=tuple(row[7].split()),
-        received_at=row[8],
-        decided_at=row[9],
-        decided_by=row[10],
+        consent_kind=ConsentKind(row[5]) if row[5] else None,
+        state=RequestState(row[6]),
+        code=row[7],
+        cause=row[8],
+        reasons=tuple(row[9].split()),
+        received_at=row[10],
+        decided_at=row[11],
+        decided_by=row[12],
     )
 
 
@@ -189,10 +208,10 @@ def _sent(row: Row) -> SentRequest:
         request_id=RequestId(bytes(row[0])),
         peer=PeerId(bytes(row[1])),
         body=bytes(row[2]),
-        proof=None if row[3] is None else CodeProof(bytes(row[3]), bytes(row[4])),
-        state=RequestState(row[5]),
-        code=row[6],
-        user=row[7],
-        timeout=row[8],
-        created_at=row[9],
+        proof=None if row[3] is None else bytes(row[3]),
+        state=RequestState(row[4]),
+        code=row[5],
+        user=row[6],
+        timeout=row[7],
+        created_at=row[8],
     )

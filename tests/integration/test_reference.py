@@ -62,5 +62,5 @@ async def test_openapi_describes_what_is_served(tmp_path: Path) -> None:
     schema = described["components"]["schemas"][
         asked["requestBody"]["content"]["application/json"]["schema"]["$ref"].rsplit("/")[-1]
     ]
-    assert {"peer", "studies", "share_code"} <= set(schema["required"])
+    assert {"peer", "studies"} <= set(schema["required"])
     assert "/api/v1/imports" not in described["paths"], "the admin socket's alone"

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from node.model.consent import PurposeOfUse, RefusalCode
+from node.model.evidence import MAX_REASON
 from node.model.ids import PeerId
 from node.model.release import MAX_INSTANCES, RELEASE_SECONDS
 from node.model.request import MAX_AGE_SECONDS, MAX_SKEW_SECONDS, MAX_TARGETS
 from node.model.transfer import TransferState
-from node.peers import handlers_requests, limits, messages
+from node.peers import handlers_requests, limits, messages, proofs
 from node.peers.frames import CONTROL, END_FRAME, head, stop_frame
 from node.sharing.holder import REFUSAL_GRID
 from node.sharing.serve import MAX_STREAMS, REFUSED_SECONDS
@@ -22,6 +23,7 @@ JSON = re.compile(r"```json\n(.*?)```", re.DOTALL)
 BLOCKS = [block.replace("…64 digits", "0" * 60).replace("…", PEER) for block in JSON.findall(TEXT)]
 DECODERS = {
     '"proof"': messages.decode_request,
+    '"jti"': proofs.decode_grant,
     '"requester"': messages.decode_body,
     '"verdict"': messages.decode_decision,
     '"classes"': messages.decode_manifest,
@@ -41,6 +43,8 @@ def test_the_examples_are_messages(member: str) -> None:
         messages.MAX_BODY_BYTES,
         messages.MAX_REQUEST_BYTES,
         messages.MAX_NOTICE_BYTES,
+        proofs.MAX_GRANT_BYTES,
+        MAX_REASON,
         messages.MAX_MANIFEST_BYTES,
         MAX_INSTANCES,
         MAX_AGE_SECONDS,

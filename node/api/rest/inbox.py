@@ -67,9 +67,10 @@ def _shown(entry: InboxEntry) -> dict[str, Any]:
         "user": entry.user,
         "role": entry.role,
         "purpose": entry.purpose,
+        "consent": entry.consent.value,
         "patient": {
-            "patient_id": entry.patient.patient_id,
-            "issuer_of_patient_id": entry.patient.issuer,
+            "patient_id": entry.patient.patient_id if entry.patient else None,
+            "issuer_of_patient_id": entry.patient.issuer if entry.patient else None,
             "name": entry.demographics.name,
             "birth_date": entry.demographics.birth_date,
             "sex": entry.demographics.sex,

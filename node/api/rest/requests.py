@@ -1,48 +1,66 @@
 """Requests of this facility: made, looked at, followed."""
 
-import asyncio
-import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import msgspec
-from aiohttp import web
 
-from node.api.encoding import encode_json
 from node.api.rest.access import CLINICAL
+from node.api.rest.events import answer_events
 from node.api.rest.inbox import named_request
 from node.api.rest.patients import Person, described
 from node.api.routing import Call, Route
-from node.api.server import STARTED
 from node.errors.base import all_codes
+from node.errors.sharing import InvalidRequest
 from node.model.consent import PurposeOfUse
-from node.model.ids import StudyInstanceUID, StudyRef
-from node.model.request import MAX_TARGETS, StudyTarget
-from node.sharing.requests import DEFAULT_TIMEOUT, MAX_TIMEOUT, RequestOrder, Requests, RequestView
+from node.model.evidence import MAX_REASON
+from node.model.ids import PatientKey, StudyInstanceUID, StudyRef
+from node.model.request import MAX_TARGETS, AttestedProof, EmergencyProof, GrantProof, StudyTarget
+from node.peers.proofs import MAX_GRANT_BYTES
+from node.sharing.deliveries import Deliveries, DeliveryWish
+from node.sharing.requests import DEFAULT_TIMEOUT, MAX_TIMEOUT, Also, Offered, RequestOrder, Requests, RequestView, TypedCode
 from node.sharing.subjects import subject_of
 from node.sharing.trust import TrustList
 from node.store.objects import ObjectStore
 
-ALIVE_SECONDS = 15.0  # a comment that often keeps proxies from closing a quiet stream
 _MAX_CODE = 256
 
 
+class Attested(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """This facility holds the patient's signed form: its SHA-256, and who saw it signed."""
+
+    form_sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+    staff: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+
+
 class NewRequest(Person, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What is asked of ``peer``; ``studies`` are UIDs or refs, ``timeout`` seconds without contact."""
+    """What is asked of ``peer``; ``studies`` are UIDs or refs, ``timeout`` seconds without contact.
+
+    Exactly one consent: a share code, the patient's grant, an attestation, an emergency's reason, or ``on_file``.
+    """
 
     peer: Annotated[str, msgspec.Meta(max_length=200)]
     studies: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=MAX_TARGETS)]
-    share_code: Annotated[str, msgspec.Meta(max_length=_MAX_CODE)]
+    share_code: Annotated[str, msgspec.Meta(max_length=_MAX_CODE)] | None = None
+    grant: Annotated[str, msgspec.Meta(max_length=MAX_GRANT_BYTES)] | None = None
+    attestation: Attested | None = None
+    emergency: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_REASON)] | None = None
+    on_file: bool = False
     purpose: PurposeOfUse = PurposeOfUse.TREAT
     timeout: Annotated[int, msgspec.Meta(ge=1, le=MAX_TIMEOUT)] = DEFAULT_TIMEOUT
+    deliver: Annotated[str, msgspec.Meta(max_length=64)] = ""  # DICOM system to which what comes is sent
+    accession: Annotated[str, msgspec.Meta(max_length=16)] = ""  # that it gets there
 
 
 class RequestsResource:
     """``requests`` and ``requests/{id}/events``."""
 
-    def __init__(self, requests: Requests, *, store: ObjectStore, trust: TrustList, issuer: str) -> None:
+    def __init__(
+        self, requests: Requests, *, deliveries: Deliveries, store: ObjectStore, trust: TrustList, issuer: str
+    ) -> None:
         """``issuer`` is this facility's Issuer of Patient ID, meant where none is said."""
         self._requests = requests
+        self._deliveries = deliveries
         self._store = store
         self._trust = trust
         self._issuer = issuer
@@ -63,14 +81,22 @@ class RequestsResource:
         order = RequestOrder(
             peer=self._trust.find(new.peer),
             targets=[_target(text) for text in new.studies],
-            share_code=new.share_code,
+            consent=_consent(new),
             user=call.caller.name,
             role=call.caller.role.value,
             subject=await subject_of(self._store, patient, said),
             purpose=new.purpose,
             timeout=new.timeout,
         )
-        return {"request_id": str(await self._requests.ask(order, by=call.caller.actor))}
+        request_id = await self._requests.ask(order, by=call.caller.actor, also=self._delivery(new, patient, call))
+        return {"request_id": str(request_id)}
+
+    def _delivery(self, new: NewRequest, patient: PatientKey | None, call: Call) -> Also | None:
+        """What writes down, with the request, that what it brings is to be sent to a PACS."""
+        if not new.deliver:
+            return None
+        wish = DeliveryWish(new.deliver, new.accession)
+        return lambda tx, request_id: self._deliveries.expect(tx, request_id, wish, patient, by=call.caller.actor)
 
     async def show(self, call: Call) -> object:
         """One."""
@@ -80,37 +106,7 @@ class RequestsResource:
         """Server-sent events: the request now and after each change."""
         request_id = named_request(call)
         await self._requests.view(request_id)  # an unknown one is refused before the stream begins
-        answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-        call.request[STARTED] = True
-        await answer.prepare(call.request)
-        async with contextlib.aclosing(_with_pauses(self._requests.follow(request_id))) as views:
-            async for view in views:
-                await answer.write(b": still here\n\n" if view is None else _event(view))
-        await answer.write_eof()
-        return answer
-
-
-async def _with_pauses(views: AsyncIterator[RequestView]) -> AsyncGenerator[RequestView | None, None]:
-    """``views``, with a None whenever nothing came for a while."""
-    following = asyncio.ensure_future(anext(views, None))
-    try:
-        while True:
-            done, _ = await asyncio.wait((following,), timeout=ALIVE_SECONDS)
-            if not done:
-                yield None
-                continue
-            view = following.result()
-            if view is None:
-                return
-            yield view
-            following = asyncio.ensure_future(anext(views, None))
-    finally:
-        following.cancel()
-        await asyncio.wait((following,))
-
-
-def _event(view: RequestView) -> bytes:
-    return b"data: " + encode_json(_shown(view)) + b"\n\n"
+        return await answer_events(call, self._requests.follow(request_id), _shown)
 
 
 def _shown(view: RequestView) -> dict[str, Any]:
@@ -133,6 +129,24 @@ def _shown(view: RequestView) -> dict[str, Any]:
         "bytes_total": transfer.bytes_total,
         "ended": view.settled,
     }
+
+
+def _consent(new: NewRequest) -> Offered:
+    """The one consent that was given; raises InvalidRequest for none or several."""
+    given: list[Offered] = []
+    if new.share_code is not None:
+        given.append(TypedCode(new.share_code))
+    if new.grant is not None:
+        given.append(GrantProof(new.grant))
+    if new.attestation is not None:
+        given.append(AttestedProof(bytes.fromhex(new.attestation.form_sha256), new.attestation.staff))
+    if new.emergency is not None:
+        given.append(EmergencyProof(new.emergency))
+    if new.on_file:
+        given.append(None)
+    if len(given) != 1:
+        raise InvalidRequest("exactly one consent")
+    return given[0]
 
 
 def _target(text: str) -> StudyTarget:

@@ -92,3 +92,8 @@ ALTER TABLE request_received_next RENAME TO request_received;
 CREATE INDEX request_received_state ON request_received (state, received_at);
 CREATE INDEX request_received_consent ON request_received (consent_id);
 CREATE INDEX request_received_peer ON request_received (peer, decided_at);
+
+-- The proof of a request of this node, of any kind (JSON), until it is answered; `lookup_id` and `mac` were a share code's.
+ALTER TABLE request_sent ADD COLUMN proof BLOB;
+ALTER TABLE request_sent DROP COLUMN lookup_id;
+ALTER TABLE request_sent DROP COLUMN mac;

@@ -133,14 +133,19 @@ class Ingest:
         told = (received.sop_class_uid, received.sop_instance_uid)
         if told != (header.sop_class_uid, header.sop_instance_uid):
             raise InstanceMismatch
-        await self._put(header, received.dataset, file_meta=b"", source=Source.C_STORE, actor=NODE_ACTOR)
+        await self._put(
+            header, received.dataset, file_meta=b"", source=Source.C_STORE, actor=NODE_ACTOR, sender=_sender(received)
+        )
 
     async def store_stream(self, received: ReceivedInstance, rest: AsyncIterator[bytes]) -> None:
         """Likewise one too large for memory; ``received.dataset`` is its beginning and holds what identifies it."""
         header = await self._pool.parse_header(_Beginning(received.dataset), received.transfer_syntax)
         if (received.sop_class_uid, received.sop_instance_uid) != (header.sop_class_uid, header.sop_instance_uid):
             raise InstanceMismatch
-        await self._put(header, received.dataset, rest, file_meta=b"", source=Source.C_STORE, actor=NODE_ACTOR)
+        await self._put(
+            header, received.dataset, rest, file_meta=b"", source=Source.C_STORE, actor=NODE_ACTOR,
+            sender=_sender(received),
+        )  # fmt: skip
 
     async def close_revisions(self, studies: Iterable[StudyInstanceUID], *, actor: str = NODE_ACTOR) -> None:
         """Wait until everything taken in is indexed, and close the open revisions of ``studies``."""
@@ -184,16 +189,17 @@ class Ingest:
         file_meta: bytes,
         source: Source,
         actor: str,
+        sender: str = "",
     ) -> Taken:
         if not header.patient.issuer:
             header = replace(header, patient=replace(header.patient, issuer=self._issuer))
-        size = len(dataset)
+        size, door = len(dataset), f"{source.value} {sender or actor}"
         if rest is not None or size > STREAM_FROM_BYTES:
             pieces = _Pieces(dataset, rest)
-            result = await self._store.put_stream(header, aiter(pieces), file_meta=file_meta, source=source.value)
+            result = await self._store.put_stream(header, aiter(pieces), file_meta=file_meta, source=door)
             size = pieces.size
         else:
-            result = await self._store.put(header, dataset, file_meta=file_meta, source=source.value)
+            result = await self._store.put(header, dataset, file_meta=file_meta, source=door)
         self._metrics.ingested.labels(result.outcome.value, source.value).inc()
         if result.outcome is PutOutcome.STORED:
             self._metrics.ingested_bytes.inc(size)
@@ -216,6 +222,11 @@ class Ingest:
         )
         async with self._db.write() as tx:
             await audit.append(tx, event)
+
+
+def _sender(received: ReceivedInstance) -> str:
+    """Who sent it, for whoever asks where it came from."""
+    return f"{received.calling_ae}@{received.address}"
 
 
 async def _nothing() -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from node.model.ids import PatientKey, StudyInstanceUID
 from node.model.instance import Demographics, InstanceHeader
+from node.model.withdrawal import CorrectedIdentity
 from node.store.engine import Read, Row, Write
 
 MAX_MERGES = 16  # followed from one patient to the next
@@ -32,6 +33,19 @@ async def add_former(tx: Write, study: StudyInstanceUID, *patients: PatientKey) 
         "INSERT INTO formerly (study_uid, issuer, patient_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
         [(str(study), patient.issuer, patient.patient_id) for patient in patients],
     )
+
+
+async def corrected(rx: Read, study: StudyInstanceUID) -> tuple[CorrectedIdentity, int] | None:
+    """Whose ``study`` is and since when that is known, if it ever stood under another name or patient."""
+    row = await rx.fetch_one(
+        "SELECT s.issuer, s.patient_id, s.patient_name, s.birth_date, s.sex, coalesce((SELECT max(closed_at)"
+        " FROM revision_history h WHERE h.study_uid = s.uid AND h.cause = 'correction'), s.changed_at)"
+        " FROM study s WHERE s.uid = ?1 AND EXISTS (SELECT 1 FROM formerly f WHERE f.study_uid = ?1)",
+        (str(study),),
+    )
+    if row is None:
+        return None
+    return CorrectedIdentity(PatientKey(row[0], row[1]), Demographics(row[2], row[3], row[4])), row[5]
 
 
 async def survivor(rx: Read, patient: PatientKey) -> PatientKey:

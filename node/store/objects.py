@@ -25,7 +25,8 @@ from node.model.ids import (
     StudyInstanceUID,
 )
 from node.model.instance import InstanceHeader, Manifest, SeriesSummary, StoredInstance, StudySummary
-from node.store import admission, quarantine, removal, revisions, study_queries, tombstones
+from node.model.withdrawal import CorrectedIdentity
+from node.store import admission, identity, quarantine, removal, revisions, study_queries, tombstones
 from node.store.admission import Admission
 from node.store.codec import Codec, Layout, Packed
 from node.store.engine import Database, Write
@@ -319,6 +320,11 @@ class ObjectStore:
         """Whether what is not visible under these UIDs was withdrawn: errors.storage.Withdrawn, HTTP 410."""
         async with self._db.read() as rx:
             return await tombstones.gone(rx, study, series, instance)
+
+    async def corrected_identity(self, study: StudyInstanceUID) -> tuple[CorrectedIdentity, int] | None:
+        """Whose ``study`` is and since when that is known, if its bytes may say something else."""
+        async with self._db.read() as rx:
+            return await identity.corrected(rx, study)
 
     def corrected(self, study: StudyInstanceUID, patient: PatientKey) -> None:
         """The study is this patient's from now on (``corrections.apply``, once it is committed)."""

@@ -121,7 +121,8 @@ async def forget(tx: Write, one: Quarantined) -> None:
     """Remove its row; its pack too, if nothing else lies in it."""
     await tx.execute("DELETE FROM quarantine WHERE id = ?", (one.number,))
     used = " OR ".join(
-        f"EXISTS (SELECT 1 FROM {table} WHERE pack = ?1)" for table in ("instance", "hidden", "staged", "quarantine")
+        f"EXISTS (SELECT 1 FROM {table} WHERE pack = ?1)"  # noqa: S608 - fixed names
+        for table in ("instance", "hidden", "staged", "quarantine")
     )
     if not await tx.fetch_value(f"SELECT {used}", (one.pack,)):
         await tx.execute("INSERT INTO doomed_pack (name) VALUES (?)", (one.pack,))

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -161,7 +162,7 @@ async def test_a_recipient_that_was_away_for_a_week_is_told_after_restarts_of_bo
         await until(lambda: failed(1))
         for attempt in range(2, 4):  # an hour at most between attempts: the calendar moves, the node tries again
             north.clock.offset += 3600
-            await until(lambda attempt=attempt: failed(attempt))
+            await until(partial(failed, attempt))
         (told,) = await north.withdrawals.page()
         assert told.notices[0].code == "peer_unreachable"
     async with sharing_node("north", tmp_path, identity=mine) as north:

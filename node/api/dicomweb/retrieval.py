@@ -11,7 +11,7 @@ from node.api.dicomweb.reads import Reads
 from node.api.routing import Call
 from node.api.server import STARTED
 from node.errors.access import RangeNotSatisfiable
-from node.errors.storage import UnknownInstance, UnknownStudy
+from node.errors.storage import UnknownInstance, UnknownStudy, Withdrawn
 from node.model.ids import SOPInstanceUID
 from node.model.instance import StoredInstance
 from node.sharing.reading import caught_up
@@ -26,7 +26,7 @@ async def find_instances(store: ObjectStore, reads: Reads, call: Call, what: str
     """The instances that the path names; that they are read goes on record first.
 
     Raises:
-        UnknownStudy, UnknownInstance: there is none.
+        UnknownStudy, UnknownInstance: there is none. Withdrawn: there was one.
         InvalidUid: the path does not hold UIDs.
     """
     study, series = study_of(call), series_of(call)
@@ -40,6 +40,8 @@ async def find_instances(store: ObjectStore, reads: Reads, call: Call, what: str
     await caught_up(store)
     found = await store.instances(query)
     if not found:
+        if await store.gone(study, series, query.instance_uids[0] if named else None):
+            raise Withdrawn
         raise UnknownInstance if named else UnknownStudy
     await reads.read(call.caller, study, found[0].header.patient, what)
     return found

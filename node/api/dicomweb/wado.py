@@ -13,6 +13,7 @@ from node.api.dicomweb.reads import Reads
 from node.api.dicomweb.retrieval import closing, find_instances, multipart_type, part_head, stream
 from node.api.rest.access import IMAGES
 from node.api.routing import Call, Route
+from node.dicom.corrected import Corrected, with_identity
 from node.dicom.part10 import part10_header
 from node.dicom.pool import ParserPool
 from node.errors.access import NotAcceptable
@@ -58,14 +59,21 @@ class Wado:
 
     async def _told(self, call: Call, found: Sequence[StoredInstance]) -> AsyncGenerator[bytes, None]:
         opening = b"["
+        corrected = await self._corrected(found)
         async with contextlib.aclosing(readers_of(self._store, found)) as readers:
             async for instance, reader in readers:
                 header = instance.header
                 place = f"{base_url(call)}/studies/{header.study_instance_uid}/series/{header.series_instance_uid}"
                 uri = f"{place}/instances/{header.sop_instance_uid}/bulkdata"
-                yield opening + await self._pool.to_json(reader, header.transfer_syntax_uid, uri)
+                told = await self._pool.to_json(reader, header.transfer_syntax_uid, uri)
+                yield opening + (told if corrected is None else with_identity(told, corrected))
                 opening = b",\n"
         yield b"]"
+
+    async def _corrected(self, found: Sequence[StoredInstance]) -> Corrected | None:
+        """Whose the study is, if its bytes may say something else."""
+        known = await self._store.corrected_identity(found[0].header.study_instance_uid)
+        return None if known is None else Corrected(*known)
 
     async def _found(self, call: Call, what: str) -> Sequence[StoredInstance]:
         return await find_instances(self._store, self._reads, call, what)

@@ -85,7 +85,8 @@ class Stager:
             packed, data = None, frame.data
             if frame.codec == CODEC_SHUFFLE_ZSTD:
                 packed = Packed.from_wire(data, entry.size)
-                data = await self._store.unpack(packed.layout, data[tail_size(entry.size) :], 0, entry.size)
+                data = memory.room(entry.size)
+                await self._store.unpack_into(packed, data)
             header = await self._parsers.parse_header(data, entry.transfer_syntax_uid)
             unsynced = await self._on_the_way.take(entry.size)
             try:
@@ -137,12 +138,18 @@ class _Memory:
 
     def __init__(self, stager: Stager, room: bytearray, taken: int) -> None:
         self._stager = stager
-        self._room = room
+        self._rooms = [room]
         self._taken = taken
+
+    def room(self, size: int) -> memoryview:
+        """Room for another form of it."""
+        self._rooms.append(self._stager.rooms.take(size))
+        return memoryview(self._rooms[-1])[:size]
 
     def is_free(self) -> None:
         """Nobody looks at its bytes any more: let other instances be received there."""
-        self._stager.rooms.give_back(self._room)
+        for room in self._rooms:
+            self._stager.rooms.give_back(room)
         self.release()
 
     def release(self) -> None:

@@ -187,6 +187,23 @@ class Codec:
         with self._tools() as tools:
             return _unpack(tools, block, width, size)
 
+    def unpack_into(self, packed: Packed, room: memoryview) -> None:
+        """The whole data set, into ``room`` of its size.
+
+        Raises:
+            BlockDamaged: a block does not hold what the layout says.
+        """
+        layout = packed.layout
+        out = np.frombuffer(room, np.uint8)
+        with self._tools() as tools:
+            for index, block in enumerate(packed.blocks):
+                size = block_size(layout.size, index)
+                part = out[index * BLOCK_BYTES : index * BLOCK_BYTES + size]
+                if len(block) == size:
+                    part[:] = np.frombuffer(block, np.uint8)
+                else:
+                    _unshuffle(_inflate(tools, block, size), layout.width, part)
+
     def unpack(self, layout: Layout, blocks: Buffer, offset: int, end: int, *, base: int = 0) -> list[bytes]:
         """The bytes from ``offset`` to ``end`` of the data set, a piece for each block.
 
@@ -226,6 +243,15 @@ def _pack(tools: _Tools, block: memoryview, width: int) -> Buffer:
 
 
 def _unpack(tools: _Tools, block: Buffer, width: int, size: int) -> bytes:
+    plain = _inflate(tools, block, size)
+    if width == 1:
+        return plain
+    out = np.empty(size, np.uint8)
+    _unshuffle(plain, width, out)
+    return out.tobytes()
+
+
+def _inflate(tools: _Tools, block: Buffer, size: int) -> bytes:
     try:
         frame = zstandard.get_frame_parameters(block)
         if frame.content_size != size or frame.window_size > BLOCK_BYTES or frame.dict_id:
@@ -235,7 +261,7 @@ def _unpack(tools: _Tools, block: Buffer, width: int, size: int) -> bytes:
         raise BlockDamaged from exc
     if len(plain) != size:
         raise BlockDamaged
-    return plain if width == 1 else _unshuffle(plain, width)
+    return plain
 
 
 def _shuffle(block: Buffer, width: int, out: _Bytes) -> _Bytes:
@@ -252,10 +278,9 @@ def _shuffle(block: Buffer, width: int, out: _Bytes) -> _Bytes:
     return out
 
 
-def _unshuffle(plain: bytes, width: int) -> bytes:
+def _unshuffle(plain: bytes, width: int, out: _Bytes) -> None:
     count = len(plain) // width
     planes = np.frombuffer(plain, np.uint8)
-    out = np.empty(len(plain), np.uint8)
     if width == _WORD:
         words = out[: 2 * count].view("<u2")
         np.left_shift(planes[count : 2 * count], 8, out=words, dtype=np.uint16, casting="unsafe")
@@ -263,4 +288,3 @@ def _unshuffle(plain: bytes, width: int) -> bytes:
     else:
         out[: count * width].reshape(count, width)[:] = planes[: count * width].reshape(width, count).T
     out[count * width :] = planes[count * width :]
-    return out.tobytes()

@@ -31,6 +31,7 @@ from node.store.packing import AsItIs, Form, PackingStream
 from node.store.packs import Disk, Done, Pack, Written
 from node.store.spaces import Space, Spaces
 from node.store.waiting import Turns, to_the_end
+from node.store.workers import Workers
 
 MAX_OPEN_PACKS = 64  # files kept open for appending; the least recently used are sealed
 
@@ -88,7 +89,7 @@ class Intake:
         *,
         codec: Codec,
         compress: bool,
-        cpu: Executor,
+        cpu: Workers,
         io: Executor,
         disk: Disk,
         reserve: int,
@@ -124,9 +125,8 @@ class Intake:
         ):
             known, contradiction, claimed = await self.look_up(space, header, arrival.transfer)
             try:
-                ready = await asyncio.get_running_loop().run_in_executor(
-                    self._cpu,
-                    partial(self._prepare, space, header, dataset, arrival, known=known, contradiction=contradiction),
+                ready = await self._cpu.run(
+                    partial(self._prepare, space, header, dataset, arrival, known=known, contradiction=contradiction)
                 )
                 if isinstance(ready, Known):
                     return ready, True

@@ -42,6 +42,7 @@ from node.store.replay import Replay, unlink_doomed
 from node.store.spaces import Spaces
 from node.store.streaming import put_stream
 from node.store.study_queries import InstanceQuery, SeriesQuery, StudyQuery, Totals
+from node.store.workers import Workers
 
 PACKS_FOLDER = "packs"
 STREAM_FROM_BYTES = 64 * 1024 * 1024  # larger data sets should come by ``put_stream``: ``put`` holds two copies
@@ -80,7 +81,7 @@ class ObjectStore:
         indexer: Indexer,
         intake: Intake,
         codec: Codec,
-        cpu: ThreadPoolExecutor,
+        cpu: Workers,
         io: ThreadPoolExecutor,
     ) -> None:
         """See ``open``."""
@@ -120,7 +121,7 @@ class ObjectStore:
         spaces = Spaces(db, keys)
         await Replay(packs, db, spaces, log, observer).run()
         indexer = Indexer(db, log, observer)
-        cpu = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="store-cpu")
+        cpu = Workers(os.cpu_count() or 1, "store-cpu")
         io = ThreadPoolExecutor(_IO_THREADS, thread_name_prefix="store-io")
         codec = Codec()
         intake = Intake(
@@ -142,8 +143,8 @@ class ObjectStore:
             self._indexer.close()
             await task
         finally:
-            for executor in (self._cpu, self._io):
-                await asyncio.to_thread(executor.shutdown)
+            await asyncio.to_thread(self._cpu.close)
+            await asyncio.to_thread(self._io.shutdown)
 
     async def __aenter__(self) -> Self:
         return self
@@ -216,7 +217,15 @@ class ObjectStore:
             BlockDamaged: they do not hold what the layout says.
         """
         work = partial(self._codec.unpack, layout, blocks, offset, min(end, layout.size))
-        return b"".join(await asyncio.get_running_loop().run_in_executor(self._cpu, work))
+        return b"".join(await self._cpu.run(work))
+
+    async def unpack_into(self, packed: Packed, room: memoryview) -> None:
+        """The whole of a packed data set, into ``room`` of its size.
+
+        Raises:
+            BlockDamaged: it is not what its layout says.
+        """
+        await self._cpu.run(partial(self._codec.unpack_into, packed, room))
 
     async def indexed(self) -> None:
         """Wait until all that was put before is in the index.

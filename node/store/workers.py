@@ -1,0 +1,74 @@
+"""Threads for work that is small and comes by the thousand.
+
+An image takes a thread a millisecond or two, and the trip there and back a fifth of that: waking the thread, waking the
+event loop, handing the interpreter over twice. So whatever waits when a thread is free goes there together, and what it
+made comes back together.
+"""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
+MAX_SHARE = 16  # pieces of work that go to a thread together
+
+_Outcome = tuple["asyncio.Future[Any]", Any, BaseException | None]
+
+
+class Workers:
+    """``count`` threads. Close them when all work has ended."""
+
+    def __init__(self, count: int, name: str) -> None:
+        self._count = count
+        self._executor = ThreadPoolExecutor(count, thread_name_prefix=name)
+        self._lock = threading.Lock()  # for the two fields below
+        self._waiting: deque[tuple[Callable[[], Any], asyncio.Future[Any]]] = deque()
+        self._busy = 0  # threads in ``_work``
+
+    def run(self, work: Callable[[], _T]) -> "asyncio.Future[_T]":
+        """Do ``work`` in a thread; it runs even if nobody waits for it any more, unless it has not begun."""
+        future: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
+        with self._lock:
+            self._waiting.append((work, future))
+            start = self._busy < self._count
+            self._busy += start
+        if start:
+            self._executor.submit(self._work)
+        return future
+
+    def close(self) -> None:
+        """Wait for the threads to end."""
+        self._executor.shutdown()
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                share = min(MAX_SHARE, -(-len(self._waiting) // self._count))
+                taken = [self._waiting.popleft() for _ in range(share)]
+                if not taken:
+                    self._busy -= 1
+                    return
+            outcomes = [_outcome(work, future) for work, future in taken]
+            taken[0][1].get_loop().call_soon_threadsafe(_report, outcomes)
+
+
+def _outcome(work: Callable[[], Any], future: "asyncio.Future[Any]") -> _Outcome:
+    if future.cancelled():
+        return future, None, None
+    try:
+        return future, work(), None
+    except BaseException as exc:  # noqa: BLE001 - it is raised where the result is awaited
+        return future, None, exc
+
+
+def _report(outcomes: list[_Outcome]) -> None:
+    for future, result, error in outcomes:
+        if future.done():
+            continue
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)

@@ -51,8 +51,13 @@ class DicomSettings:
 
     listen: str = "0.0.0.0:11112"
     ae_title: str = "LEVERET"
-    allow_ae: tuple[str, ...] = ()  # calling AE titles served from beyond loopback
+    any_called_ae: bool = False  # answer callers that call this node by another title, too
+    allow_ae: tuple[str, ...] = ()  # calling AE titles that may store from beyond loopback, TITLE or TITLE@ADDRESS
     max_associations: int = 20
+    tls_listen: str = ""  # another address, for DICOM TLS; empty: none
+    tls_certificate: str = ""  # PEM file of what this node shows in DICOM TLS; empty: its own identity
+    tls_key: str = ""  # PEM file of the certificate's private key, without a password
+    tls_client_ca: str = ""  # PEM file: callers by TLS must show a certificate signed by one of these; empty: need not
 
 
 class Compression(StrEnum):

@@ -23,6 +23,7 @@ from node.sharing.inbound import Inbound, InboundParts
 from node.sharing.inbox import Inbox
 from node.sharing.ingest import Ingest, issuer_of
 from node.sharing.locate import Locator
+from node.sharing.pacs import PacsDirectory
 from node.sharing.pull import PullParts
 from node.sharing.quarantine import Quarantine
 from node.sharing.rejections import Rejections
@@ -46,6 +47,7 @@ class Basis:
     clock: Clock
     metrics: Metrics
     log: Logger
+    pacs: PacsDirectory
 
     @property
     def issuer(self) -> str:

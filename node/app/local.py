@@ -1,4 +1,4 @@
-"""The table of routes of the local API, and the DICOM listener."""
+"""The table of routes of the local API."""
 
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -15,6 +15,7 @@ from node.api.rest.corrections import CorrectionsResource
 from node.api.rest.health import Health
 from node.api.rest.inbox import InboxResource
 from node.api.rest.openapi import OpenApi
+from node.api.rest.pacs import PacsResource
 from node.api.rest.patients import PatientsResource
 from node.api.rest.peers import PeersResource
 from node.api.rest.quarantine import QuarantineResource
@@ -27,8 +28,7 @@ from node.api.rest.users import UsersResource
 from node.api.rest.withdrawals import WithdrawalsResource
 from node.api.routing import Route
 from node.app.exchange import Basis, Exchange
-from node.dicom.scp import ScpSettings, StorageScp
-from node.model.trust import Address
+from node.dicom.outgoing import Copies
 from node.sharing.history import History
 
 Problems = Callable[[], Awaitable[list[str]]]
@@ -62,10 +62,11 @@ def api_routes(
         CorrectionsResource(exchange.lifecycle.corrections, issuer=basis.issuer),
         RequestsResource(exchange.requests, store=storage.store, trust=network.trust, issuer=basis.issuer),
         InboxResource(exchange.inbox),
+        PacsResource(basis.pacs),
         TransfersResource(exchange.requests),
         AuditResource(storage.audit),
         Qido(storage.store, reads),
-        Wado(storage.store, storage.pool, reads),
+        Wado(storage.store, storage.pool, Copies(storage.pool, storage.renderers), reads),
         *_pixels(basis, reads),
         Stow(exchange.ingest, storage.store),
     )
@@ -100,17 +101,3 @@ def _status(
         addresses=addresses,
         problems=problems,
     )
-
-
-def storage_scp(basis: Basis, exchange: Exchange) -> StorageScp:
-    """The listener for modalities and the PACS."""
-    dicom = basis.settings.dicom
-    listen = Address.parse(dicom.listen, allow_any_port=True)
-    settings = ScpSettings(
-        host=listen.host,
-        port=listen.port,
-        ae_title=dicom.ae_title,
-        allow_ae=dicom.allow_ae,
-        max_associations=dicom.max_associations,
-    )
-    return StorageScp(settings, exchange.ingest, basis.log)

@@ -9,14 +9,14 @@ from typing import Self
 from node.api.routing import Route
 from node.api.server import ApiServer
 from node.app.background import Background
+from node.app.dimse import open_pacs, storage_scp
 from node.app.exchange import Basis, Exchange, build_exchange
-from node.app.local import api_routes, storage_scp
+from node.app.local import api_routes
 from node.app.network import build_network
 from node.app.storage import Storage, is_full, open_storage
 from node.clock import Clock, SystemClock
 from node.config import Settings
 from node.crypto.keystore import KeyStore
-from node.dicom.scp import StorageScp
 from node.errors.storage import DiskFull
 from node.log import Logger
 from node.metrics import Metrics
@@ -46,7 +46,7 @@ class Node:
 
     @property
     def addresses(self) -> dict[str, str]:
-        """Where the node really listens: ``peer``, ``api`` and ``dicom`` to ``host:port``."""
+        """Where the node really listens: ``peer``, ``api``, ``dicom``, perhaps ``dicom-tls``, to ``host:port``."""
         return dict(self._listeners)
 
     @property
@@ -85,7 +85,8 @@ class Node:
         network = await build_network(
             stack, settings=settings, identity=identity, db=storage.db, clock=clock, metrics=metrics, log=log
         )
-        basis = Basis(settings, identity, storage, network, clock, metrics, log)
+        pacs = await open_pacs(storage.db, identity, settings.dicom, clock=clock, log=log)
+        basis = Basis(settings, identity, storage, network, clock, metrics, log, pacs)
         exchange = build_exchange(basis)
         await network.listen(stack, settings=settings, identity=identity, clock=clock, log=log)
         scp = await stack.enter_async_context(storage_scp(basis, exchange))
@@ -94,9 +95,12 @@ class Node:
         self._listeners = {
             "peer": str(network.server.address),
             "api": str(api.address),
-            "dicom": _scp_address(scp),
+            "dicom": str(Address(*scp.address)),
         }
+        if scp.tls_address is not None:
+            self._listeners["dicom-tls"] = str(Address(*scp.tls_address))
         exchange.run(background)
+        background.start("pacs", pacs.run())
         background.start("trust", network.trust.run())
         background.start("pairing", network.pairing.run())
         background.start("presence", network.presence.run())
@@ -129,7 +133,3 @@ class Node:
         """Error codes of what keeps the node from taking images."""
         full = await asyncio.to_thread(is_full, self._directory, self._settings.store.reserve)
         return [DiskFull.code] if full else []
-
-
-def _scp_address(scp: StorageScp) -> str:
-    return str(Address(*scp.address))

@@ -17,7 +17,7 @@ def check_ports(settings: Settings) -> None:
         InvalidAddress, ApiNeedsTls: an address that cannot be listened on.
     """
     with contextlib.ExitStack() as stack:
-        for text in (settings.peer.listen, settings.dicom.listen):
+        for text in filter(None, (settings.peer.listen, settings.dicom.listen, settings.dicom.tls_listen)):
             stack.enter_context(_bound(Address.parse(text, allow_any_port=True)))
         stack.enter_context(bind_tcp(Address.parse(settings.api.listen, allow_any_port=True)))
 

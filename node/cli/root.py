@@ -32,6 +32,7 @@ _COMMANDS = {
     "withdrawals": "node.cli.withdraw:withdrawals",
     "quarantine": "node.cli.quarantine:quarantine",
     "patient": "node.cli.patients:patient",
+    "pacs": "node.cli.pacs:pacs",
     "users": "node.cli.users:users",
     "audit": "node.cli.audit:audit",
     "doctor": "node.cli.doctor:doctor",

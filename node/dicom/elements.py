@@ -2,7 +2,7 @@
 
 import struct
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from node.dicom.structure import LONG_VRS, SHORT_VRS, UNDEFINED, Encoding, Unusual
 from node.errors.dicom import HeaderTooLarge, Truncated
@@ -63,8 +63,15 @@ class VrDictionary:
         return "US"  # US or SS: the caller corrects it by Pixel Representation
 
 
+class Dictionary(Protocol):
+    """What says the VR of an element where the encoding does not."""
+
+    def vr(self, tag: int, length: int) -> str:
+        """The VR; UN if it is not known."""
+
+
 class TreeReader:
-    """Reads ``data`` (a data set up to its pixel data) into nodes.
+    """Reads ``data`` (a data set up to its pixel data) into nodes. ``dictionary``: the standard's, unless given.
 
     Raises, from :meth:`read`:
         Unusual: not plainly in this encoding.
@@ -72,12 +79,14 @@ class TreeReader:
         HeaderTooLarge: too many elements, or nested too deeply.
     """
 
-    def __init__(self, data: bytes, encoding: Encoding, *, max_nodes: int = MAX_NODES) -> None:
+    def __init__(
+        self, data: bytes, encoding: Encoding, *, max_nodes: int = MAX_NODES, dictionary: Dictionary | None = None
+    ) -> None:
         self._data = data
         self._max_nodes = max_nodes
         self._encoding = encoding
         self._count = 0
-        self._dictionary: VrDictionary | None = None
+        self._dictionary = dictionary
         order = ">" if encoding.big else "<"
         self._tag_vr_length = struct.Struct(f"{order}HH2sH").unpack_from
         self._tag_length = struct.Struct(f"{order}HHI").unpack_from

@@ -7,12 +7,26 @@ value: viewers leave out studies without one. Text is UTF-8, and Specific Charac
 from collections.abc import Iterable
 from typing import Any
 
-from node.model.instance import SeriesSummary, StoredInstance, StudySummary
+from node.model.instance import PatientSummary, SeriesSummary, StoredInstance, StudySummary
 
 DicomJson = dict[str, dict[str, Any]]
 
 _PERSON_GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 UNKNOWN_MODALITY = "OT"
+
+
+def patient_result(patient: PatientSummary) -> DicomJson:
+    """What C-FIND tells of a patient (PS3.4 table C.6-1)."""
+    return _result({
+        "00100010": _person(patient.demographics.name),
+        "00100020": _text("LO", patient.patient.patient_id),
+        "00100021": _text("LO", patient.patient.issuer),
+        "00100030": _text("DA", patient.demographics.birth_date),
+        "00100040": _text("CS", patient.demographics.sex),
+        "00201200": _number("IS", patient.studies),
+        "00201202": _number("IS", patient.series),
+        "00201204": _number("IS", patient.instances),
+    })  # fmt: skip
 
 
 def study_result(study: StudySummary, base_url: str) -> DicomJson:

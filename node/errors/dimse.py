@@ -78,3 +78,26 @@ class DicomTlsUnusable(LeveretError):
     code = "dicom_tls_unusable"
     advice = "PEM files are needed, the key without a password and readable by the node's user (0600); [dicom] tls_…"
     status = 400
+
+
+class InvalidIdentifier(LeveretError):
+    """The identifier of a query or retrieval cannot be read."""
+
+    code = "invalid_identifier"
+    advice = "Have the software of the DICOM system that asks looked at."
+    status = 400
+
+
+class IdentifierMismatch(LeveretError):
+    """The identifier lacks what a query or retrieval at its level needs."""
+
+    code = "identifier_mismatch"
+    advice = "Name a level of the information model, and one value of each unique key above it."
+    status = 400
+
+
+class QueryTooLarge(Retryable):
+    """The query matches more than this node tells at once, or takes too long."""
+
+    code = "query_too_large"
+    advice = "Ask more precisely: by patient, date or accession number."

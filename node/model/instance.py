@@ -75,6 +75,17 @@ class StoredInstance:
 
 
 @dataclass(frozen=True, slots=True)
+class PatientSummary:
+    """A patient as the newest study says, and what there is of the patient; what C-FIND tells."""
+
+    patient: PatientKey
+    demographics: Demographics
+    studies: int
+    series: int
+    instances: int
+
+
+@dataclass(frozen=True, slots=True)
 class SeriesSummary:
     """What QIDO-RS tells of a series (PS3.18 table 10.6.3-4)."""
 

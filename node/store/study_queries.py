@@ -34,7 +34,8 @@ class StudyQuery:
     ``patients`` restricts the answer to those patients (what a caller may see); an empty tuple means nobody's.
     ``date_from``, ``date_to``, ``born_from`` and ``born_to`` are DA values, ``time_from`` and ``time_to`` TM values,
     all inclusive: 10 means until the last moment of that hour. Study Date and Time are matched as one point in time.
-    ``own``: True for studies of this facility only, False for received ones only.
+    ``own``: True for studies of this facility only, False for received ones only. ``linked``: only received studies
+    that are linked to local patients, and ``patient_id`` and ``issuer`` are those of the local patient.
     """
 
     study_uids: tuple[StudyInstanceUID, ...] = ()
@@ -56,6 +57,7 @@ class StudyQuery:
     time_to: str = ""
     modalities: tuple[str, ...] = ()  # Modalities in Study: any of them
     own: bool | None = None
+    linked: bool = False
     limit: int | None = None
     offset: int = 0
 
@@ -126,8 +128,8 @@ async def totals(rx: Read) -> Totals:
 
 async def find_studies(rx: Read, query: StudyQuery) -> list[StudySummary]:
     """The studies that match, newest study date first."""
-    where, params = _study_where(query)
-    sql = f"SELECT {_STUDY_COLUMNS} FROM study s WHERE {where} ORDER BY s.date DESC, s.id LIMIT ? OFFSET ?"  # noqa: S608 - fixed texts
+    where, params = study_where(query)
+    sql = f"SELECT {_STUDY_COLUMNS} FROM {tables(query)} WHERE {where} ORDER BY s.date DESC, s.id LIMIT ? OFFSET ?"  # noqa: S608 - fixed texts
     rows = await rx.fetch_all(sql, (*params, _limit(query.limit), query.offset))
     return [_study_summary(row) for row in rows]
 
@@ -137,7 +139,7 @@ async def find_series(rx: Read, query: SeriesQuery) -> list[SeriesSummary]:
     where = _series_where(query)
     rows = await rx.fetch_all(
         "SELECT s.uid, e.uid, e.modality, e.number, e.description, e.body_part, e.date, e.time, e.instances"  # noqa: S608
-        f" FROM study s JOIN series e ON e.study_id = s.id WHERE {where.sql}"
+        f" FROM {tables(query.studies)} JOIN series e ON e.study_id = s.id WHERE {where.sql}"
         " ORDER BY s.date DESC, s.id, CAST(e.number AS INTEGER), e.id LIMIT ? OFFSET ?",
         (*where.params, _limit(query.limit), query.offset),
     )
@@ -148,7 +150,7 @@ async def find_instances(rx: Read, query: InstanceQuery) -> list[StoredInstance]
     """The instances that match, by study, series number and instance number."""
     where = _instance_where(query)
     rows = await rx.fetch_all(
-        f"SELECT {INSTANCE_COLUMNS} FROM study s JOIN series e ON e.study_id = s.id"  # noqa: S608
+        f"SELECT {INSTANCE_COLUMNS} FROM {tables(query.studies)} JOIN series e ON e.study_id = s.id"  # noqa: S608
         f" JOIN instance i ON i.series_id = e.id WHERE {where.sql}"
         " ORDER BY s.date DESC, s.id, CAST(e.number AS INTEGER), e.id, CAST(i.number AS INTEGER), i.id"
         " LIMIT ? OFFSET ?",
@@ -159,15 +161,15 @@ async def find_instances(rx: Read, query: InstanceQuery) -> list[StoredInstance]
 
 async def count(rx: Read, query: StudyQuery | SeriesQuery | InstanceQuery, most: int) -> int:
     """How many match, counted up to ``most``, whatever the query's own limit."""
-    tables = "study s"
+    source = tables(query if isinstance(query, StudyQuery) else query.studies)
     if isinstance(query, StudyQuery):
-        where = Where(*_study_where(query))
+        where = Where(*study_where(query))
     elif isinstance(query, SeriesQuery):
-        where, tables = _series_where(query), f"{tables} JOIN series e ON e.study_id = s.id"
+        where, source = _series_where(query), f"{source} JOIN series e ON e.study_id = s.id"
     else:
         where = _instance_where(query)
-        tables += " JOIN series e ON e.study_id = s.id JOIN instance i ON i.series_id = e.id"
-    sql = f"SELECT count(*) FROM (SELECT 1 FROM {tables} WHERE {where.sql} LIMIT ?)"  # noqa: S608 - fixed texts
+        source += " JOIN series e ON e.study_id = s.id JOIN instance i ON i.series_id = e.id"
+    sql = f"SELECT count(*) FROM (SELECT 1 FROM {source} WHERE {where.sql} LIMIT ?)"  # noqa: S608 - fixed texts
     return int(await rx.fetch_value(sql, (*where.params, most)))
 
 
@@ -195,8 +197,15 @@ async def digests(rx: Read, instances: Sequence[SOPInstanceUID]) -> dict[SOPInst
     return {SOPInstanceUID(row[0]): Digest(bytes(row[1])) for row in rows}
 
 
-def _study_where(query: StudyQuery) -> tuple[str, list[object]]:
+def tables(query: StudyQuery) -> str:
+    """What studies are selected from, as ``s``."""
+    return "study_link k JOIN study s ON s.uid = k.study" if query.linked else "study s"
+
+
+def study_where(query: StudyQuery) -> tuple[str, list[object]]:
+    """The conditions on studies, and their parameters."""
     where = Where()
+    patient = "k" if query.linked else "s"
     where.any_of("s.uid", query.study_uids)
     if query.patients is not None:
         keys = msgspec.json.encode([[p.issuer, p.patient_id] for p in query.patients]).decode()
@@ -204,9 +213,9 @@ def _study_where(query: StudyQuery) -> tuple[str, list[object]]:
             "(s.issuer, s.patient_id) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?))",
             keys,
         )
-    where.text("s.patient_id", query.patient_id)
+    where.text(f"{patient}.patient_id", query.patient_id)
     if query.issuer is not None:
-        where.add("s.issuer = ?", query.issuer)
+        where.add(f"{patient}.issuer = ?", query.issuer)
     where.name("s.patient_name_match", query.patient_name)
     where.exactly("s.birth_date", query.birth_date)
     where.text("s.accession_number", query.accession_number)
@@ -226,7 +235,7 @@ def _study_where(query: StudyQuery) -> tuple[str, list[object]]:
 
 
 def _series_where(query: SeriesQuery) -> Where:
-    where = Where(*_study_where(query.studies))
+    where = Where(*study_where(query.studies))
     where.any_of("e.uid", query.series_uids)
     where.any_like("e.modality", query.modalities)
     where.text("e.number", query.number)
@@ -236,7 +245,7 @@ def _series_where(query: SeriesQuery) -> Where:
 
 
 def _instance_where(query: InstanceQuery) -> Where:
-    where = Where(*_study_where(query.studies))
+    where = Where(*study_where(query.studies))
     where.any_of("e.uid", query.series_uids)
     where.any_of("i.uid", query.instance_uids)
     where.any_of("i.sop_class_uid", query.sop_class_uids)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from node.app.background import Background
+from node.app.delivery import Delivery, build_delivery
 from node.app.network import Network
 from node.app.storage import Storage
 from node.clock import Clock
@@ -81,6 +82,7 @@ class Exchange:
     requests: Requests
     engine: TransferEngine
     lifecycle: Lifecycle
+    delivery: Delivery
 
     def run(self, background: Background) -> None:
         """Start what runs by itself."""
@@ -91,6 +93,7 @@ class Exchange:
         background.start("transfer-engine", self.engine.run())
         background.start("withdrawals", self.lifecycle.withdrawals.run())
         background.start("rejections", self.lifecycle.rejections.run())
+        background.start("deliveries", self.delivery.engine.run())
 
 
 def build_exchange(basis: Basis) -> Exchange:
@@ -112,6 +115,7 @@ def build_exchange(basis: Basis) -> Exchange:
         requests=requests,
         engine=engine,
         lifecycle=_lifecycle(basis, ingest, objects, engine),
+        delivery=build_delivery(basis, basis.pacs, engine.changed),
     )
 
 

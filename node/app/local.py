@@ -12,8 +12,10 @@ from node.api.dicomweb.wado import Wado
 from node.api.rest.announcements import AnnouncementsResource
 from node.api.rest.audit import AuditResource
 from node.api.rest.corrections import CorrectionsResource
+from node.api.rest.deliveries import DeliveriesResource
 from node.api.rest.health import Health
 from node.api.rest.inbox import InboxResource
+from node.api.rest.links import LinksResource
 from node.api.rest.openapi import OpenApi
 from node.api.rest.pacs import PacsResource
 from node.api.rest.patients import PatientsResource
@@ -60,7 +62,15 @@ def api_routes(
         WithdrawalsResource(exchange.lifecycle.withdrawals, History(storage.db, storage.store, clock)),
         QuarantineResource(exchange.lifecycle.quarantine),
         CorrectionsResource(exchange.lifecycle.corrections, issuer=basis.issuer),
-        RequestsResource(exchange.requests, store=storage.store, trust=network.trust, issuer=basis.issuer),
+        RequestsResource(
+            exchange.requests,
+            deliveries=exchange.delivery.deliveries,
+            store=storage.store,
+            trust=network.trust,
+            issuer=basis.issuer,
+        ),
+        LinksResource(exchange.delivery.links, issuer=basis.issuer),
+        DeliveriesResource(exchange.delivery.deliveries),
         InboxResource(exchange.inbox),
         PacsResource(basis.pacs),
         TransfersResource(exchange.requests),

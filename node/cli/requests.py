@@ -10,6 +10,7 @@ from node.cli import show
 from node.cli.client import Daemon, DaemonRefused, quoted
 from node.cli.command import Session, command
 from node.cli.person import check_person, person_options
+from node.cli.send import follow, for_people
 
 _MAX_CODE = 256  # characters read of a share code
 _MAX_GRANT = 16 * 1024  # characters read of a grant
@@ -28,15 +29,15 @@ _REFUSED_HERE = frozenset({"share_code_malformed", "share_code_mistyped"})
 @click.option("--share-code", metavar="CODE", help="The patient's code; - reads it from standard input.")
 @click.option("--on-file", is_flag=True, help="Rely on a directive that the holder has on file.")
 @click.option("--grant", type=click.File("r"), metavar="FILE", help="The patient's signed grant.")
-@click.option(
-    "--attest", type=click.File("rb"), metavar="FORM", help="The form that the patient signed; with --staff."
-)
+@click.option("--attest", type=click.File("rb"), metavar="FORM", help="The form that the patient signed; with --staff.")
 @click.option("--staff", metavar="NAME", help="Who saw the patient sign.")
 @click.option("--emergency", metavar="REASON", help="Break-glass: why the patient cannot be asked. Purpose ETREAT.")
 @person_options
 @click.option(
     "--timeout", type=click.IntRange(1, 86400), default=60, show_default=True, help="Seconds without contact."
 )
+@click.option("--deliver", metavar="PACS", help="Send what comes to this DICOM system, as the patient --patient-id.")
+@click.option("--accession", metavar="NUMBER", help="Local accession number that it gets there.")
 @click.option("--wait", is_flag=True, help="Follow it to the end.")
 @click.pass_obj
 def request(
@@ -47,6 +48,8 @@ def request(
     studies: tuple[str, ...],
     purpose: str,
     timeout: int,
+    deliver: str | None,
+    accession: str | None,
     wait: bool,
     **who: Any,
 ) -> int:
@@ -55,11 +58,13 @@ def request(
     if "emergency" in consent:
         purpose = "ETREAT"
     check_person(who, needed=False)
+    if deliver and not who["patient_id"]:
+        raise click.UsageError("--deliver needs --patient-id: whose study it becomes here.")
     daemon = session.daemon()
+    body = {"peer": peer, "studies": list(studies), "purpose": purpose, "timeout": timeout}
+    delivery = {"deliver": deliver, "accession": accession}
     try:
-        asked = daemon.post(
-            "/requests", peer=peer, studies=list(studies), purpose=purpose, timeout=timeout, **consent, **who
-        )
+        asked = daemon.post("/requests", **body, **delivery, **consent, **who)
     except DaemonRefused as exc:
         if not (wait and exc.code in _REFUSED_HERE):
             raise
@@ -70,6 +75,8 @@ def request(
         session.show(asked, lambda a: click.echo(f"Asked. Follow it with: leveret transfers show {a['request_id']}"))
         return 0
     result = _follow(session, daemon, asked["request_id"])
+    if deliver and result["state"] == "COMPLETED":
+        return _deliver(session, daemon, result)
     session.show(result, _for_people)
     if result["state"] in _ENDED_BADLY:
         click.echo(show.words(result["code"]), err=True)
@@ -92,6 +99,26 @@ def _consent(given: dict[str, Any]) -> dict[str, Any]:
         digest = hashlib.file_digest(given["attest"], "sha256").hexdigest()
         return {"attestation": {"form_sha256": digest, "staff": given["staff"]}}
     return {"emergency": given["emergency"]} if given["emergency"] else {"on_file": True}
+
+
+def _deliver(session: Session, daemon: Daemon, result: dict[str, Any]) -> int:
+    """Follow the deliveries of what came; each is waited for until nothing more happens without a person."""
+    path = f"/deliveries?request={quoted(result['request_id'])}"
+    settled: dict[str, Any] = {}
+    while waiting := [d["delivery_id"] for d in daemon.get(path)["deliveries"] if d["delivery_id"] not in settled]:
+        for delivery_id in waiting:  # the first to settle tells which studies came, and so which others there are
+            settled[delivery_id] = follow(session, daemon, delivery_id)
+    found = list(settled.values())
+
+    def shown(document: Any) -> None:
+        _for_people(document)
+        for delivery in found:
+            for_people(delivery)
+
+    session.show({**result, "deliveries": found}, shown)
+    for code in dict.fromkeys(d["code"] for d in found if d["code"]):
+        click.echo(show.words(code), err=True)
+    return 0 if all(d["state"] == "COMPLETED" for d in found) else _FAILED
 
 
 def _nothing_came(state: str, code: str) -> dict[str, Any]:

@@ -27,6 +27,8 @@ _COMMANDS = {
     "priors": "node.cli.priors:priors",
     "request": "node.cli.requests:request",
     "inbox": "node.cli.inbox:inbox",
+    "link": "node.cli.link:link",
+    "send": "node.cli.send:send",
     "transfers": "node.cli.transfers:transfers",
     "withdraw": "node.cli.withdraw:withdraw",
     "withdrawals": "node.cli.withdraw:withdrawals",

@@ -62,13 +62,14 @@ def follow(session: Session, daemon: Daemon, delivery_id: str) -> dict[str, Any]
 
 def show_end(session: Session, result: dict[str, Any]) -> int:
     """Print how a delivery ended; the exit status."""
-    session.show(result, _for_people)
+    session.show(result, for_people)
     if result["code"]:
         click.echo(show.words(result["code"]), err=True)
     return 0 if result["state"] == "COMPLETED" else _FAILED
 
 
-def _for_people(d: Any) -> None:
+def for_people(d: Any) -> None:
+    """The instances that did not go as they are, and how many went."""
     odd = [one for one in d["instances"] if one["outcome"] != "sent" or one["converted"]]
     if odd:
         show.table(

@@ -18,7 +18,16 @@ from node.model.ids import PatientKey, StudyInstanceUID, StudyRef
 from node.model.request import MAX_TARGETS, AttestedProof, EmergencyProof, GrantProof, StudyTarget
 from node.peers.proofs import MAX_GRANT_BYTES
 from node.sharing.deliveries import Deliveries, DeliveryWish
-from node.sharing.requests import DEFAULT_TIMEOUT, MAX_TIMEOUT, Also, Offered, RequestOrder, Requests, RequestView, TypedCode
+from node.sharing.requests import (
+    DEFAULT_TIMEOUT,
+    MAX_TIMEOUT,
+    Also,
+    Offered,
+    RequestOrder,
+    Requests,
+    RequestView,
+    TypedCode,
+)
 from node.sharing.subjects import subject_of
 from node.sharing.trust import TrustList
 from node.store.objects import ObjectStore

@@ -41,6 +41,11 @@ _METHODS = {  # Lossy Image Compression Method (0028,2114), where the codestream
 _COLOURS = 3
 
 
+def may_convert(stored: TransferSyntaxUID, target: TransferSyntaxUID) -> bool:
+    """Whether there is a way from one transfer syntax to the other; a data set may still be damaged."""
+    return stored == target or (target in {EXPLICIT_LITTLE, IMPLICIT_LITTLE} and stored in _NATIVE | _DECODABLE)
+
+
 @dataclass(frozen=True, slots=True)
 class _Range:
     """Bytes of the source as they are, or with the bytes of each word reversed."""
@@ -202,7 +207,7 @@ class Copies:
     async def _converted(
         self, source: FrameSource, stored: TransferSyntaxUID, target: TransferSyntaxUID, identity: Identity | None
     ) -> Outgoing:
-        if target not in {EXPLICIT_LITTLE, IMPLICIT_LITTLE} or stored not in _NATIVE | _DECODABLE:
+        if not may_convert(stored, target):
             raise NotConvertible
         layout = await self._parsers.layout(source, stored)
         if layout.pixels is None or (stored in _NATIVE and not layout.encapsulated):

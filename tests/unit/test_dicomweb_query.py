@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.api.dicomweb.accept import accepted, require_json, wanted_instances, wants_multipart_octets
+from node.api.dicomweb.accept import Form, accepted, instance_forms, require_json, wants_multipart_octets
 from node.api.dicomweb.query import MAX_RESULTS, parse_search
 from node.errors.access import InvalidInput, NotAcceptable
 from node.errors.identifiers import InvalidUid
-from node.model.ids import SeriesInstanceUID, StudyInstanceUID
+from node.model.ids import SeriesInstanceUID, StudyInstanceUID, TransferSyntaxUID
 from node.store.study_queries import InstanceQuery, StudyQuery
 
 STUDY_LEVEL = ("study",)
@@ -66,9 +66,7 @@ def test_empty_values_match_everything() -> None:
     ],
 )
 def test_time_ranges(value: str, times: tuple[str, str]) -> None:
-    query = parse_search(
-        [("StudyTime", value), ("00100030", "19700101-")], STUDY_LEVEL
-    ).studies()
+    query = parse_search([("StudyTime", value), ("00100030", "19700101-")], STUDY_LEVEL).studies()
     assert (query.time_from, query.time_to, query.born_from, query.born_to) == (*times, "19700101", "")
 
 
@@ -129,17 +127,30 @@ def test_anything_is_understood_or_refused(parameters: list[tuple[str, str]]) ->
         parse_search(parameters, INSTANCE_LEVEL).instances()
 
 
+EXPLICIT = TransferSyntaxUID("1.2.840.10008.1.2.1")
+BIG = TransferSyntaxUID("1.2.840.10008.1.2.2")
+JPEG_2000 = TransferSyntaxUID("1.2.840.10008.1.2.4.90")
+PRIVATE = TransferSyntaxUID("1.2.3")
+
+
 def test_accept_instances() -> None:
     every = 'multipart/related; type="application/dicom"; transfer-syntax=*'
-    assert wanted_instances(every).multipart
-    wanted_instances(every).check(["1.2.840.10008.1.2.4.90", "1.2.3"])
-    assert wanted_instances("").multipart
-    assert not wanted_instances("application/dicom; transfer-syntax=*").multipart
-    assert wanted_instances("", "application/dicom").multipart is False
-    one = wanted_instances('multipart/related; type="application/dicom"; transfer-syntax=1.2.840.10008.1.2.1')
-    one.check(["1.2.840.10008.1.2.1"])
-    with pytest.raises(NotAcceptable):
-        one.check(["1.2.840.10008.1.2.1", "1.2.840.10008.1.2.4.90"])
+    (form,) = instance_forms(every)
+    assert form.multipart
+    assert [form.target(stored) for stored in (EXPLICIT, JPEG_2000, PRIVATE)] == [EXPLICIT, JPEG_2000, PRIVATE]
+    assert instance_forms("")[0].multipart
+    assert not instance_forms("application/dicom; transfer-syntax=*")[0].multipart
+    assert instance_forms("", "application/dicom") == [Form(multipart=False, transfer_syntax="*")]
+    (one,) = instance_forms(f'multipart/related; type="application/dicom"; transfer-syntax={EXPLICIT}')
+    assert [one.target(stored) for stored in (EXPLICIT, BIG, JPEG_2000)] == [EXPLICIT] * 3
+    assert one.target(PRIVATE) is None
+    (implicit,) = instance_forms('multipart/related; type="application/dicom"; transfer-syntax=1.2.840.10008.1.2')
+    assert implicit.target(EXPLICIT) is None, "never made"
+
+
+def test_the_preferred_transfer_syntax_first() -> None:
+    accept = "application/dicom; transfer-syntax=*; q=0.5, application/dicom; transfer-syntax=1.2.840.10008.1.2.1"
+    assert [form.transfer_syntax for form in instance_forms(accept)] == [EXPLICIT, "*"]
 
 
 @pytest.mark.parametrize(
@@ -147,11 +158,12 @@ def test_accept_instances() -> None:
 )
 def test_accept_something_else(header: str) -> None:
     with pytest.raises(NotAcceptable):
-        wanted_instances(header)
+        instance_forms(header)
 
 
 def test_accept_prefers_what_the_caller_prefers() -> None:
-    assert not wanted_instances('multipart/related;type="application/dicom";q=0.5, application/dicom').multipart
+    first, second = instance_forms('multipart/related;type="application/dicom";q=0.5, application/dicom')
+    assert (first.multipart, second.multipart) == (False, True)
     assert [kind.name for kind in accepted("a/b;q=0.1, c/d, e/f;q=0")] == ["c/d", "a/b"]
 
 

@@ -1,11 +1,13 @@
 """What a WADO-RS request accepts (PS3.18 sections 8.7 and 10.4). Pure."""
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from node.api.dicomweb.multipart import MediaType
+from node.dicom.outgoing import may_convert
+from node.dicom.structure import EXPLICIT_LITTLE
 from node.errors.access import NotAcceptable
+from node.model.ids import TransferSyntaxUID
 
 DICOM = "application/dicom"
 DICOM_JSON = "application/dicom+json"
@@ -15,16 +17,21 @@ ANY = "*"
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """In which form instances are wanted: all parts of one body or one alone, in which transfer syntaxes."""
+class Form:
+    """One way in which instances are accepted: as parts of a body or one alone, in which transfer syntax."""
 
     multipart: bool
-    transfer_syntaxes: frozenset[str]
+    transfer_syntax: str
 
-    def check(self, stored: Iterable[str]) -> None:
-        """Raises NotAcceptable unless every stored transfer syntax is accepted: nothing is transcoded here."""
-        if ANY not in self.transfer_syntaxes and not set(stored) <= self.transfer_syntaxes:
-            raise NotAcceptable
+    def target(self, stored: TransferSyntaxUID) -> TransferSyntaxUID | None:
+        """In which transfer syntax an instance is answered; None if this node cannot make it.
+
+        Implicit VR Little Endian is answered only where it is what is stored (PS3.18 section 8.7.3.5.2).
+        """
+        if self.transfer_syntax in {ANY, stored}:
+            return stored
+        can = self.transfer_syntax == EXPLICIT_LITTLE and may_convert(stored, EXPLICIT_LITTLE)
+        return EXPLICIT_LITTLE if can else None
 
 
 def accepted(header: str, parameter: str = "") -> list[MediaType]:
@@ -34,27 +41,26 @@ def accepted(header: str, parameter: str = "") -> list[MediaType]:
     return sorted((kind for kind in found if _quality(kind) > 0), key=_quality, reverse=True)
 
 
-def wanted_instances(header: str, parameter: str = "") -> Wanted:
-    """How ``application/dicom`` is wanted; the form of the best media type that means it.
+def instance_forms(header: str, parameter: str = "") -> list[Form]:
+    """In which forms ``application/dicom`` is accepted, the best one first.
 
     Without a transfer-syntax parameter the stored one is answered, as most servers do and most viewers expect.
 
     Raises:
         NotAcceptable: something else is wanted.
     """
-    multipart: bool | None = None
-    syntaxes: set[str] = set()
+    forms: list[Form] = []
     for kind in accepted(header, parameter):
         is_single = kind.name == DICOM
-        is_any = kind.name in {"*/*", "multipart/*"} or (kind.name == "application/*")
+        is_any = kind.name in {"*/*", "multipart/*", "application/*"}
         is_related = kind.name == RELATED and _root_type(kind, DICOM) == DICOM
-        if not (is_single or is_any or is_related):
-            continue
-        multipart = not is_single if multipart is None else multipart
-        syntaxes.add(kind.parameters.get("transfer-syntax", ANY))
-    if multipart is None:
+        if is_single or is_any or is_related:
+            forms.append(Form(not is_single, kind.parameters.get("transfer-syntax", ANY)))
+            if kind.name in {"*/*", "application/*"}:
+                forms.append(Form(multipart=False, transfer_syntax=ANY))
+    if not forms:
         raise NotAcceptable
-    return Wanted(multipart, frozenset(syntaxes))
+    return forms
 
 
 def wants_multipart_octets(header: str, parameter: str = "") -> bool:

@@ -18,6 +18,7 @@ class Begun:
 
     def __init__(self, instance: StoredInstance, reader: ObjectReader) -> None:
         self.instance = instance
+        self.reader = reader
         self._pieces = reader.chunks()
         self._first = asyncio.create_task(_next(self._pieces), name="read-ahead")
 

@@ -94,7 +94,7 @@ class Rejections:
             return
         await hiding.hide(  # first: what is left of the study then is what was rejected
             tx, one.study, [one.instance], HiddenReason.REJECTION_NOTE, cause=RevisionCause.REJECTION, now=now,
-            words=WORDS[reason] if reason else "Data Retention Policy Expired",
+            words=WORDS[reason] if reason else "Data Retention Policy Expired", close=False,
         )  # fmt: skip
         hidden = 0
         if reason is not None:

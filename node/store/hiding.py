@@ -49,19 +49,20 @@ async def hide(
     words: str = "",
     digest: Digest | None = None,
     at_least: int = 1,
+    close: bool = True,
 ) -> list[SOPInstanceUID]:
     """Hide these visible instances of ``study`` (all of them if None); returns which there were.
 
     ``digest``: only the data set that has it. What is left of the study is a new revision (``at_least`` that number),
-    unless instances are on their way anyway: then it is part of the next.
+    at once, also while instances come in; without ``close``, the caller changes the study further and closes it then.
     """
-    summary = await tx.fetch_one("SELECT id, revision, origin, revision_open FROM study WHERE uid = ?", (str(study),))
+    summary = await tx.fetch_one("SELECT id, revision, origin FROM study WHERE uid = ?", (str(study),))
     if summary is None:
         return []
     rows = await _instances(tx, study, instances, digest)
     if not rows:
         return []
-    study_id, last, origin, was_open = summary
+    study_id, last, origin = summary
     sender = None if origin is None else PeerId(bytes(origin))
     await insert_hidden(tx, [_hidden(row, reason, last, sender, now) for row in rows])
     modalities = await tx.fetch_value(
@@ -69,7 +70,7 @@ async def hide(
     )
     await tx.execute_many("DELETE FROM instance WHERE id = ?", [(row[-1],) for row in rows])
     if await _recount(tx, study_id):
-        if not was_open:
+        if close:
             await revisions.close_anew(tx, study, now=now, cause=cause, at_least=at_least)
     else:
         await _withdraw(tx, study_id, (modalities, len(rows), last + 1, reason.value, words, now))
@@ -133,7 +134,9 @@ async def _recount(tx: Write, study_id: int) -> bool:
         " instances = (SELECT count(*) FROM instance i WHERE i.study_id = ?1),"
         " bytes = (SELECT coalesce(sum(size), 0) FROM instance i WHERE i.study_id = ?1),"
         " has_report = EXISTS (SELECT 1 FROM instance i WHERE i.study_id = ?1"
-        "  AND i.sop_class_uid IN (SELECT value FROM json_each(?2))) WHERE id = ?1",
+        "  AND i.sop_class_uid IN (SELECT value FROM json_each(?2))),"
+        " revision_open = EXISTS (SELECT 1 FROM instance i WHERE i.study_id = ?1 AND i.revision IS NULL)"
+        " WHERE id = ?1",
         (study_id, reports),
     )
     return bool(await tx.fetch_value("SELECT instances > 0 FROM study WHERE id = ?", (study_id,)))

@@ -103,11 +103,10 @@ async def put_in_place(tx: Write, one: Quarantined, *, now: int) -> bool:
         await identity.add_former(tx, h.study_instance_uid, h.patient)
         meta = replace(meta, header=replace(h, patient=patient))
     if held is not None:
-        if held[0] == h.study_instance_uid:  # one new revision, not one without it and another with it
-            await tx.execute("UPDATE study SET revision_open = 1 WHERE uid = ?", (str(held[0]),))
         await hiding.hide(
-            tx, held[0], [h.sop_instance_uid], HiddenReason.SUPERSEDED, cause=cause, now=now, digest=held[1]
-        )
+            tx, held[0], [h.sop_instance_uid], HiddenReason.SUPERSEDED, cause=cause, now=now, digest=held[1],
+            close=held[0] != h.study_instance_uid,
+        )  # fmt: skip
     space = await tx.fetch_value("SELECT space FROM pack WHERE name = ?", (one.pack,))
     added = Added()
     await add_visible(tx, [Entry(meta, one.object_id, one.pack, one.offset, 0, bytes(space))], added)

@@ -1,8 +1,9 @@
 """A data set before (or after) its pixel data, written anew in another encoding or with its text in UTF-8.
 
 In a worker process. What is written is what stood there: values keep their bytes, but for the order of bytes in a word
-where the byte order changes, and for text where UTF-8 is asked for. What an explicit encoding must name and an implicit
-one does not is taken from the dictionary; unknown elements stay UN. Group lengths (retired) are left out.
+where the byte order changes, for text where UTF-8 is asked for, and for the padding of odd lengths. What an explicit
+encoding must name and an implicit one does not is taken from the dictionary; unknown elements stay UN. Group lengths
+(retired) are left out.
 """
 
 import struct
@@ -20,6 +21,7 @@ _WORDS = {
     "AT": 2, "OW": 2, "SS": 2, "US": 2, "FL": 4, "OF": 4, "OL": 4, "SL": 4, "UL": 4,
     "FD": 8, "OD": 8, "OV": 8, "SV": 8, "UV": 8,
 }  # fmt: skip
+_BLANK_PADDED = _TEXTS | {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UR"}  # PS3.5 section 6.2
 _MAX_SHORT = 0xFFFE  # bytes that a two-byte length can say and that are even
 _SIGNED_OR_UNSIGNED = frozenset({  # US or SS by Pixel Representation, where implicit encoding does not say which
     0x00280104, 0x00280105, 0x00280106, 0x00280107, 0x00280108, 0x00280109, 0x00280110, 0x00280111, 0x00280120,
@@ -56,7 +58,7 @@ def header(tag: int, vr: str, length: int, encoding: Encoding) -> bytes:
 def element(tag: int, vr: str, value: bytes, encoding: Encoding) -> bytes:
     """A whole element; a value of odd length is padded."""
     if len(value) % 2:
-        value += b"\0" if vr in {"UI", "OB", "UN"} else b" "
+        value += b" " if vr in _BLANK_PADDED else b"\0"
     return header(tag, vr, len(value), encoding) + value
 
 
@@ -92,8 +94,7 @@ class _Recoder:
         vr = node.vr or "UN"
         if signed and vr == "US" and not self._source.explicit and node.tag in _SIGNED_OR_UNSIGNED:
             vr = "SS"
-        value = self._value(node, vr, codecs)
-        return header(node.tag, vr, len(value), self._target) + value
+        return element(node.tag, vr, self._value(node, vr, codecs), self._target)
 
     def _value(self, node: Node, vr: str, codecs: tuple[str, ...]) -> bytes:
         raw = self._raw(node)

@@ -13,8 +13,8 @@ kinds = st.tuples(
 )
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.lists(kinds, max_size=400))
+@settings(max_examples=60, deadline=None)
+@given(st.lists(kinds, max_size=250))
 def test_each_instance_is_on_one_association_that_proposes_it(study: list[Kind]) -> None:
     plans = plan_associations(study)
     assert sorted(i for plan in plans for i in plan.instances) == list(range(len(study)))

@@ -12,11 +12,14 @@ from node.crypto.identity import Identity
 from node.log import Logger
 from node.metrics import Metrics
 from node.model.ids import RequestId
-from node.peers import handlers_feed, handlers_requests, handlers_withdrawals
+from node.peers import handlers_feed, handlers_requests, handlers_withdrawals, handlers_witness
 from node.sharing.announce import Announcer
 from node.sharing.answers import FeedDesk
 from node.sharing.asking import Asking
+from node.sharing.consents import Consents
 from node.sharing.corrections import Corrections
+from node.sharing.emergencies import Emergencies
+from node.sharing.endings import Endings
 from node.sharing.feeds import FeedReader
 from node.sharing.holder import Holder, HolderParts
 from node.sharing.imports import Imports
@@ -25,6 +28,7 @@ from node.sharing.inbox import Inbox
 from node.sharing.ingest import Ingest, issuer_of
 from node.sharing.locate import Locator
 from node.sharing.pacs import PacsDirectory
+from node.sharing.on_file import DirectivesOnFile
 from node.sharing.pull import PullParts
 from node.sharing.quarantine import Quarantine
 from node.sharing.rejections import Rejections
@@ -35,6 +39,7 @@ from node.sharing.transfer import TransferEngine
 from node.sharing.users import Users
 from node.sharing.withdrawals import WithdrawalParts, Withdrawals
 from node.sharing.withdrawn import WithdrawalDesk, WithdrawnParts
+from node.sharing.witness import WitnessDesk, Witnesses, WitnessParts
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +82,14 @@ class Exchange:
     reader: FeedReader
     locator: Locator
     codes: ShareCodes
+    consents: Consents
+    emergencies: Emergencies
     objects: ObjectServer
     inbox: Inbox
     requests: Requests
     engine: TransferEngine
     lifecycle: Lifecycle
+    witnesses: Witnesses
     delivery: Delivery
 
     def run(self, background: Background) -> None:
@@ -91,7 +99,9 @@ class Exchange:
         background.start("feed-reader", self.reader.run())
         background.start("object-server", self.objects.run())
         background.start("transfer-engine", self.engine.run())
+        background.start("consents", self.consents.run())
         background.start("withdrawals", self.lifecycle.withdrawals.run())
+        background.start("witnesses", self.witnesses.run())
         background.start("rejections", self.lifecycle.rejections.run())
         background.start("deliveries", self.delivery.engine.run())
 
@@ -100,7 +110,7 @@ def build_exchange(basis: Basis) -> Exchange:
     """Build the use cases and register their peer routes."""
     ingest = _ingest(basis)
     announcer, reader, locator = _location(basis)
-    objects, holder, inbox, codes = _holding(basis, ingest)
+    objects, holder, inbox, codes, consents = _holding(basis, ingest)
     engine, requests = _requesting(basis, holder)
     return Exchange(
         users=Users(basis.storage.db, basis.clock),
@@ -110,11 +120,14 @@ def build_exchange(basis: Basis) -> Exchange:
         reader=reader,
         locator=locator,
         codes=codes,
+        consents=consents,
+        emergencies=Emergencies(db=basis.storage.db, clock=basis.clock),
         objects=objects,
         inbox=inbox,
         requests=requests,
         engine=engine,
         lifecycle=_lifecycle(basis, ingest, objects, engine),
+        witnesses=_witnesses(basis),
         delivery=build_delivery(basis, basis.pacs, engine.changed),
     )
 
@@ -155,7 +168,7 @@ def _location(basis: Basis) -> tuple[Announcer, FeedReader, Locator]:
     return announcer, reader, locator
 
 
-def _holding(basis: Basis, ingest: Ingest) -> tuple[ObjectServer, Holder, Inbox, ShareCodes]:
+def _holding(basis: Basis, ingest: Ingest) -> tuple[ObjectServer, Holder, Inbox, ShareCodes, Consents]:
     db, store, trust = basis.storage.db, basis.storage.store, basis.network.trust
     objects = ObjectServer(ServerParts(db, store, basis.identity, trust, basis.clock, basis.metrics, basis.log))
     parts = HolderParts(
@@ -172,11 +185,13 @@ def _holding(basis: Basis, ingest: Ingest) -> tuple[ObjectServer, Holder, Inbox,
     holder = Holder(parts)
     trust.subscribe(objects)
     basis.network.server.add_routes(handlers_requests.routes(holder, objects))
-    codes = ShareCodes(db=db, ingest=ingest, server=objects, clock=basis.clock)
     inbox = Inbox(parts)
+    endings = Endings(parts, inbox)
+    codes = ShareCodes(db=db, ingest=ingest, endings=endings, clock=basis.clock)
+    consents = Consents(db=db, codes=codes, endings=endings, clock=basis.clock, log=basis.log)
     for ending in (holder.peer_revoked, inbox.peer_revoked):
         trust.on_revoked(ending)
-    return objects, holder, inbox, codes
+    return objects, holder, inbox, codes, consents
 
 
 def _lifecycle(basis: Basis, ingest: Ingest, objects: ObjectServer, engine: TransferEngine) -> Lifecycle:
@@ -200,6 +215,15 @@ def _lifecycle(basis: Basis, ingest: Ingest, objects: ObjectServer, engine: Tran
         rejections,
         Quarantine(db=db, store=store, pool=pool, withdrawals=withdrawals, clock=clock, log=log),
     )
+
+
+def _witnesses(basis: Basis) -> Witnesses:
+    network = basis.network
+    parts = WitnessParts(
+        basis.storage.db, basis.identity, network.trust, network.clients, basis.clock, basis.log
+    )
+    network.server.add_routes(handlers_witness.routes(WitnessDesk(parts)))
+    return Witnesses(parts)
 
 
 def _requesting(basis: Basis, holder: Holder) -> tuple[TransferEngine, Requests]:

@@ -74,7 +74,7 @@ def api_routes(
         InboxResource(exchange.inbox),
         PacsResource(basis.pacs),
         TransfersResource(exchange.requests),
-        AuditResource(storage.audit),
+        AuditResource(storage.audit, exchange.witnesses),
         Qido(storage.store, reads),
         Wado(storage.store, storage.pool, Copies(storage.pool, storage.renderers), reads),
         *_pixels(basis, reads),

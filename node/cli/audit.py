@@ -63,3 +63,32 @@ def verify(session: Session) -> int:
 
     session.show(document, for_people)
     return 0 if document["ok"] else 1
+
+
+@audit.command("proof")
+@click.argument("position", type=click.IntRange(0))
+@click.pass_obj
+def proof(session: Session, position: int) -> None:
+    """Prove that the signed log has the event at POSITION: leaf hash, path and signed head (RFC 6962)."""
+
+    def for_people(document: Any) -> None:
+        click.echo(f"leaf  {document['leaf']}")
+        for value in document["path"]:
+            click.echo(f"path  {value}")
+        click.echo(document["checkpoint"], nl=False)
+
+    session.show(session.daemon().get(f"/audit/{position}/inclusion"), for_people)
+
+
+@audit.command("consistency")
+@click.argument("old", type=click.IntRange(1))
+@click.argument("size", type=click.IntRange(1))
+@click.pass_obj
+def consistency(session: Session, old: int, size: int) -> None:
+    """Prove that the first SIZE events continue the first OLD (RFC 6962)."""
+
+    def for_people(document: Any) -> None:
+        for value in document["path"]:
+            click.echo(value)
+
+    session.show(session.daemon().get("/audit/consistency", old=old, size=size), for_people)

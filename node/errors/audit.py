@@ -8,3 +8,19 @@ class AuditLogDamaged(LeveretError):
 
     code = "audit_damaged"
     advice = "Keep a copy of the data directory as evidence and tell the privacy officer."
+
+
+class NoSuchEvent(LeveretError):
+    """The audit log has no such event, or not so many."""
+
+    code = "no_such_event"
+    advice = "See `leveret audit list` for the positions that there are."
+    status = 404
+
+
+class WitnessRefused(LeveretError):
+    """A checkpoint does not continue the log that this witness knows."""
+
+    code = "witness_refused"
+    advice = "The log was rewritten, cut or restored; both operators should look, the evidence is kept."
+    status = 409

@@ -57,6 +57,14 @@ class AuditType(StrEnum):
     SHARE_CODE_REVOKED = "share_code_revoked"
     SHARE_CODE_FAILED = "share_code_failed"
     SHARE_CODE_LOCKED = "share_code_locked"
+    CONSENT_RECORDED = "consent_recorded"
+    CONSENT_REVOKED = "consent_revoked"
+    CONSENTS_READ = "consents_read"
+    PATIENT_KEY_BOUND = "patient_key_bound"
+    PATIENT_KEY_REVOKED = "patient_key_revoked"
+    PATIENT_OPTED_OUT = "patient_opted_out"
+    PATIENT_OPTED_IN = "patient_opted_in"
+    EMERGENCY_REVIEWED = "emergency_reviewed"
     REQUEST_SENT = "request_sent"
     REQUEST_DECIDED = "request_decided"
     RELEASED = "released"
@@ -64,6 +72,9 @@ class AuditType(StrEnum):
     STUDY_RECEIVED = "study_received"
     RECEIPT_SENT = "receipt_sent"
     RECEIPT_RECEIVED = "receipt_received"
+    # Witnessing
+    PEER_LOG_CONFLICT = "peer_log_conflict"  # a peer's log shrank or forked
+    OWN_LOG_CONFLICT = "own_log_conflict"  # a witness knows more of this log, or another one
     # Access
     USER_CHANGED = "user_changed"
     TOKEN_ISSUED = "token_issued"  # noqa: S105 - the name of an event, not a secret

@@ -4,19 +4,34 @@ Appending is not here: every use case appends its event in its own transaction (
 """
 
 import asyncio
-from dataclasses import dataclass
+import contextlib
+from dataclasses import dataclass, replace
 
 from node.clock import Clock
-from node.crypto.identity import Identity
-from node.crypto.notes import checkpoint_body, sign_note, verify_checkpoint
+from node.crypto.identity import Identity, public_key_of_certificate
+from node.crypto.notes import checkpoint_body, sign_note, verify_checkpoint, verify_cosignature
 from node.crypto.tlog import Frontier, leaf_hash
+from node.errors.audit import NoSuchEvent
 from node.errors.base import LeveretError
 from node.model.audit import AuditEvent, AuditType
+from node.model.ids import PeerId
 from node.store import audit as rows
+from node.store import audit_tree, trust
+from node.store import witness as witnesses
 from node.store.engine import Database, Read
 
 CHECKPOINT_SECONDS = 1.0  # a change is covered by a signed head at most this much later
 MAX_PAGE = 1000
+COSIGNED_LATELY = 60  # seconds: a witness of a head that old still vouches for the log as it stands
+
+
+@dataclass(frozen=True, slots=True)
+class CosignedHead:
+    """A witness's word: at ``at`` the first ``size`` events continued the log that it knew."""
+
+    peer: PeerId
+    size: int
+    at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +43,32 @@ class AuditProof:
     root: str  # hexadecimal
     checkpoints: int
     problems: tuple[str, ...]
-    cosigned_by: tuple[str, ...] = ()
+    cosigned: tuple[CosignedHead, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class InclusionProof:
+    """An event's leaf hash, its path to the root (RFC 6962 section 2.1.1), and the signed head that has the root."""
+
+    position: int
+    leaf: bytes
+    path: tuple[bytes, ...]
+    checkpoint: str
+
+
+def witness_name(peer: PeerId) -> str:
+    """The name under which a node co-signs."""
+    return f"leveret/{peer.compact}/witness"
 
 
 def origin_of(identity: Identity) -> str:
     """The log's name in checkpoints: the PeerId, so that a witness knows whose log it signs."""
-    return f"leveret/{identity.peer_id.compact}/audit"
+    return origin_of_peer(identity.peer_id)
+
+
+def origin_of_peer(peer: PeerId) -> str:
+    """The name of a peer's log."""
+    return f"leveret/{peer.compact}/audit"
 
 
 class AuditLog:
@@ -71,6 +106,7 @@ class AuditLog:
         row = rows.CheckpointRow(frontier.size, root, self._clock.now(), note)
         async with self._db.write() as tx:
             await rows.add_checkpoint(tx, row)
+            await audit_tree.fill(tx, row.size)
         return row
 
     async def page(
@@ -79,6 +115,22 @@ class AuditLog:
         """Events newest first, at most ``limit`` (1000 at most) of them older than position ``before``."""
         async with self._db.read() as rx:
             return await rows.page(rx, before=before, limit=min(limit, MAX_PAGE), types=types)
+
+    async def inclusion(self, position: int) -> InclusionProof:
+        """Proof that an event stands in the newest signed head; raises NoSuchEvent."""
+        async with self._db.read() as rx:
+            head = await rows.last_checkpoint(rx)
+            if head is None or position >= head.size:
+                raise NoSuchEvent
+            path = await audit_tree.inclusion_path(rx, position, head.size)
+            return InclusionProof(position, await audit_tree.leaf_at(rx, position), tuple(path), head.note)
+
+    async def consistency(self, old: int, size: int) -> tuple[bytes, ...]:
+        """Proof that the first ``size`` events continue the first ``old``; raises NoSuchEvent."""
+        async with self._db.read() as rx:
+            if size > (await rows.read_frontier(rx)).size:
+                raise NoSuchEvent
+            return tuple(await audit_tree.consistency_path(rx, old, size))
 
     async def verify(self) -> AuditProof:
         """Recompute the tree from the events' bytes and hold it against every signed checkpoint."""
@@ -107,7 +159,24 @@ async def prove(rx: Read, identity: Identity) -> AuditProof:
         problems.append(f"the log was cut: {max(heads)} events were signed, {tree.size} are left")
     if not await _edge_fits(rx, tree):
         problems.append("the stored edge of the tree does not fit its events")
-    return _proof(tree, heads, problems)
+    proof = _proof(tree, heads, problems)
+    return replace(proof, cosigned=tuple(await _cosigned(rx)))
+
+
+async def _cosigned(rx: Read) -> list[CosignedHead]:
+    """Who vouches for the newest head, or for one signed just before it; only what verifies counts."""
+    found: list[CosignedHead] = []
+    certificates = {row.peer_id: row.certificate for row in await trust.peers(rx)}
+    last = await rows.last_checkpoint(rx)
+    newest_at = 0 if last is None else last.at
+    for one, head in await witnesses.newest_of_each(rx):
+        if newest_at - head.at > COSIGNED_LATELY:
+            continue
+        with contextlib.suppress(LeveretError):  # what does not verify is as good as none
+            key = public_key_of_certificate(certificates[one.peer])
+            at = verify_cosignature(head.note + one.line, witness_name(one.peer), key)
+            found.append(CosignedHead(one.peer, one.size, at))
+    return found
 
 
 async def _edge_fits(rx: Read, tree: Frontier) -> bool:

@@ -1,29 +1,36 @@
 """The audit log, for auditors."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from node.api.rest.access import OVERSIGHT
 from node.api.routing import Call, Route
 from node.errors.access import InvalidInput
+from node.errors.audit import NoSuchEvent
 from node.model.audit import AuditType
 from node.sharing.audit import MAX_PAGE, AuditLog, AuditProof
+from node.sharing.witness import Witnesses
 from node.store.audit import AuditRow
 
 _DEFAULT_PAGE = 100
+_MAX_DIGITS = 18  # of a position
 
 
 class AuditResource:
     """``audit``."""
 
-    def __init__(self, log: AuditLog) -> None:
+    def __init__(self, log: AuditLog, witnesses: Witnesses) -> None:
         self._log = log
+        self._witnesses = witnesses
 
     def routes(self) -> Iterable[Route]:
         """The routes."""
         return [
             Route("GET", "/api/v1/audit", self.list, OVERSIGHT, "Events, newest first"),
             Route("POST", "/api/v1/audit/verification", self.verify, OVERSIGHT, "Prove the log"),
+            Route("GET", "/api/v1/audit/{position}/inclusion", self.inclusion, OVERSIGHT, "Prove that it has an event"),
+            Route("GET", "/api/v1/audit/consistency", self.consistency, OVERSIGHT, "Prove that it only grew"),
         ]
 
     async def list(self, call: Call) -> object:
@@ -37,8 +44,31 @@ class AuditResource:
         return {"events": [_shown(row) for row in rows]}
 
     async def verify(self, _call: Call) -> object:
-        """The proof."""
-        return shown_proof(await self._log.verify())
+        """The proof; every witness that can be reached is asked what it knows."""
+        proof = await self._log.verify()
+        against = await self._witnesses.contradicted_by()
+        if against:
+            proof = replace(proof, ok=False, problems=(*proof.problems, *against))
+        return shown_proof(proof)
+
+    async def inclusion(self, call: Call) -> object:
+        """Leaf, path and signed head (RFC 6962)."""
+        text = call.parameter("position")
+        if not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS):
+            raise NoSuchEvent
+        proof = await self._log.inclusion(int(text))
+        return {
+            "position": proof.position,
+            "leaf": proof.leaf.hex(),
+            "path": [value.hex() for value in proof.path],
+            "checkpoint": proof.checkpoint,
+        }
+
+    async def consistency(self, call: Call) -> object:
+        """The path from the tree of ``old`` events to the one of ``size`` (RFC 6962)."""
+        old, size = call.number("old", 1, 2**62), call.number("size", 1, 2**62)
+        path = await self._log.consistency(old, size)
+        return {"old": old, "size": size, "path": [value.hex() for value in path]}
 
 
 def shown_proof(proof: AuditProof) -> dict[str, Any]:
@@ -47,7 +77,8 @@ def shown_proof(proof: AuditProof) -> dict[str, Any]:
         "ok": proof.ok,
         "size": proof.size,
         "root": proof.root,
-        "cosigned_by": list(proof.cosigned_by),
+        "cosigned_by": [one.peer.full for one in proof.cosigned],
+        "cosigned": [{"peer_id": one.peer.full, "size": one.size, "at": one.at} for one in proof.cosigned],
         "checkpoints": proof.checkpoints,
         "problems": list(proof.problems),
     }

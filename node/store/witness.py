@@ -1,0 +1,101 @@
+"""What peers co-signed of this node's log, and what this node co-signed of theirs."""
+
+from dataclasses import dataclass
+
+from node.model.ids import PeerId
+from node.store.audit import CheckpointRow
+from node.store.engine import Read, Row, Write
+
+
+@dataclass(frozen=True, slots=True)
+class Cosigned:
+    """A peer's cosignature of one of this node's checkpoints."""
+
+    peer: PeerId
+    size: int
+    line: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Witnessed:
+    """The largest head of a peer's log that this node has co-signed."""
+
+    peer: PeerId
+    size: int
+    root: bytes
+    note: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Two signed heads of a peer's log that cannot both be true."""
+
+    peer: PeerId
+    kind: str  # forked or shrank
+    held: str
+    given: str
+    at: int
+
+
+async def add_cosignature(tx: Write, one: Cosigned) -> None:
+    """Keep a cosignature; the first of a peer for a size stands."""
+    await tx.execute(
+        "INSERT INTO audit_cosignature (size, peer, line, at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        (one.size, one.peer.digest, one.line, one.at),
+    )
+
+
+async def newest_of_each(rx: Read) -> list[tuple[Cosigned, CheckpointRow]]:
+    """Each peer's newest cosignature with the checkpoint that it is about."""
+    rows = await rx.fetch_all(
+        "SELECT s.peer, s.size, s.line, s.at, c.root, c.at, c.note FROM audit_cosignature s"
+        " JOIN audit_checkpoint c ON c.size = s.size"
+        " WHERE s.size = (SELECT MAX(size) FROM audit_cosignature o WHERE o.peer = s.peer)"
+    )
+    return [
+        (Cosigned(PeerId(bytes(r[0])), r[1], r[2], r[3]), CheckpointRow(r[1], bytes(r[4]), r[5], r[6])) for r in rows
+    ]
+
+
+async def cosigned_size(rx: Read, peer: PeerId) -> int:
+    """How much of this log the peer has co-signed; 0: nothing."""
+    value = await rx.fetch_value("SELECT MAX(size) FROM audit_cosignature WHERE peer = ?", (peer.digest,))
+    return int(value or 0)
+
+
+async def witnessed(rx: Read, peer: PeerId) -> Witnessed | None:
+    """What this node has co-signed of the peer's log."""
+    row = await rx.fetch_one("SELECT peer, size, root, note, at FROM witnessed WHERE peer = ?", (peer.digest,))
+    return None if row is None else Witnessed(PeerId(bytes(row[0])), row[1], bytes(row[2]), row[3], row[4])
+
+
+async def put_witnessed(tx: Write, one: Witnessed) -> None:
+    """This head is the largest now."""
+    await tx.execute(
+        "INSERT INTO witnessed (peer, size, root, note, at) VALUES (?, ?, ?, ?, ?) ON CONFLICT (peer) DO UPDATE SET"
+        " size = excluded.size, root = excluded.root, note = excluded.note, at = excluded.at",
+        (one.peer.digest, one.size, one.root, one.note, one.at),
+    )
+
+
+async def add_conflict(tx: Write, one: Conflict) -> bool:
+    """Keep the evidence; False if it is known already."""
+    changed = await tx.execute(
+        "INSERT INTO witness_conflict (peer, kind, held, given, at) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        (one.peer.digest, one.kind, one.held, one.given, one.at),
+    )
+    return changed == 1
+
+
+async def conflicts(rx: Read, limit: int = 100) -> list[Conflict]:
+    """The evidence, newest first."""
+    rows = await rx.fetch_all(
+        "SELECT peer, kind, held, given, at FROM witness_conflict ORDER BY id DESC LIMIT ?", (limit,)
+    )
+    return [_conflict(row) for row in rows]
+
+
+def _conflict(row: Row) -> Conflict:
+    return Conflict(PeerId(bytes(row[0])), row[1], row[2], row[3], row[4])

@@ -19,7 +19,7 @@ The order of things
    reads on from there (``replay.py``): every whole record that verifies is indexed, what a crash tore off at the end
    is cut. A record is never acknowledged before the sync, so nothing acknowledged is in the torn part.
 4. No pack is appended to by two runs: after replay all are sealed, and sealed files never change (a backup copies
-   each of them once).
+   each of them once), but for the wrapped key of one object that somebody shreds (``quarantine.py``).
 5. Rows decide again what the put decided (``index_rows.py``), under a unique SOP Instance UID. So replay may meet a
    record twice and still no instance is there twice.
 
@@ -35,9 +35,15 @@ What is one instance
 
 The SHA-256 of the data set without group 0002 decides. The same digest under the same SOP Instance UID is success
 without writing. Another digest is *quarantine*: kept, never visible, never in the place of the first. Quarantined too
-is what names a held study under another patient, or a held series under another study. Concurrent puts of one SOP
+is what names a held study under another patient, a held series under another study, or a study of another origin.
+Concurrent puts of one SOP
 Instance UID take turns (``intake.py``); a put looks at the index and at the records that are durable but not in it
 yet.
+
+What turns out to be wrong is *hidden* (``hiding.py``): its row leaves ``instance`` for ``hidden``, so that nothing else
+has to know of it; a *tombstone* (``tombstones.py``) sees to it that what is buried arrives hidden. What was hidden
+counts as held: a resend is success, and resurrects nothing. Old manifests still name it. Who a patient turned out to be
+stands in ``identity.py`` and ``corrections.py``; under whom else a study's bytes may stand is no contradiction then.
 
 What a transfer brings is *staged*: durable, and invisible until ``admission.py`` makes the whole study visible, closes
 its revision and writes whatever else the caller's transaction holds, or nothing of all that.

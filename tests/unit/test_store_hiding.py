@@ -5,12 +5,15 @@ from pathlib import Path
 import pytest
 from support.store import header, instance_uid, opened_store, study_uid
 
-from node.errors.storage import UnknownInstance
+from node.errors.lifecycle import UnknownQuarantined
+from node.errors.storage import ObjectDamaged, UnknownInstance
 from node.model.ids import PatientKey, PeerId, StudyInstanceUID
 from node.model.lifecycle import HiddenReason, RevisionCause
-from node.store import hiding, identity, revisions, tombstones
-from node.store.engine import Database
+from node.model.quarantine import Acceptance, acceptance
+from node.store import hiding, identity, quarantine, revisions, tombstones
+from node.store.engine import Database, Write
 from node.store.objects import ObjectStore, PutOutcome
+from node.store.quarantine import Quarantined
 from node.store.study_queries import InstanceQuery, StudyQuery
 from node.store.tombstones import Tombstone
 
@@ -147,3 +150,83 @@ async def test_who_was_merged_is_no_contradiction(tmp_path: Path) -> None:
             assert await identity.formerly(rx, StudyInstanceUID(STUDY)) == [old]
         stranger = await store.put(header(instance=9, patient=PatientKey("LEVERET-TEST", "X")), b"x")
         assert stranger.outcome is PutOutcome.QUARANTINED
+
+
+async def aside(db: Database) -> list[Quarantined]:
+    async with db.read() as rx:
+        return await quarantine.page(rx)
+
+
+async def test_what_is_discarded_is_shredded_and_its_neighbours_stay(tmp_path: Path) -> None:
+    async with opened_store(tmp_path) as (store, db):
+        await put(store, 1, 2)
+        assert await put(store, 1, data=b"a secret of somebody else") == [PutOutcome.QUARANTINED]
+        (one,) = await aside(db)
+        async with db.read() as rx:
+            where = await quarantine.locate(rx, one)
+        assert (await store.reader_at(where).read()).startswith(b"a secret")
+
+        async def nothing(_tx: Write) -> None:
+            return
+
+        await store.shred(one, nothing)
+        assert await aside(db) == []
+        with pytest.raises(ObjectDamaged):
+            await store.reader_at(where).read()
+        assert await (await store.reader(instance_uid(1, 1))).read() == b"pixels\x01"
+        with pytest.raises(UnknownQuarantined):
+            await store.shred(one, nothing)
+        assert await put(store, 1, data=b"a secret of somebody else") == [PutOutcome.QUARANTINED], "it may come again"
+    async with opened_store(tmp_path) as (store, _):
+        assert await uids(store) == {instance_uid(1, 1), instance_uid(1, 2)}
+        assert await (await store.reader(instance_uid(1, 2))).read() == b"pixels\x02"
+
+
+async def test_what_is_accepted_takes_the_place_in_one_new_revision(tmp_path: Path) -> None:
+    async with opened_store(tmp_path) as (store, db):
+        await put(store, 1, 2)
+        first = await store.close_revision(STUDY)
+        await put(store, 1, data=b"better")
+        (one,) = await aside(db)
+        async with db.write() as tx:
+            assert acceptance(await quarantine.circumstances(tx, one)) is Acceptance.REPLACE
+            assert await quarantine.put_in_place(tx, one, now=5)
+        assert await (await store.reader(instance_uid(1, 1))).read() == b"better\x01"
+        (study,) = await store.studies()
+        assert (study.instances, study.revision, study.revision_open) == (2, 2, False)
+        assert await store.manifest(STUDY, 1) == first, "the revision before is what it was"
+        assert await put(store, 1) == [PutOutcome.SAME], "the one that was replaced comes again, and stays replaced"
+        assert await (await store.reader(instance_uid(1, 1))).read() == b"better\x01"
+        assert await put(store, 1, data=b"third") == [PutOutcome.QUARANTINED]
+
+
+async def test_another_patient_s_instance_joins_under_the_study_s_patient(tmp_path: Path) -> None:
+    stranger = PatientKey("LEVERET-TEST", "TYPO")
+    async with opened_store(tmp_path) as (store, db):
+        await put(store, 1)
+        await store.close_revision(STUDY)
+        assert (await store.put(header(instance=2, patient=stranger), b"2")).outcome is PutOutcome.QUARANTINED
+        await store.indexed()
+        (one,) = await aside(db)
+        async with db.write() as tx:
+            assert acceptance(await quarantine.circumstances(tx, one)) is Acceptance.FILE
+            assert await quarantine.put_in_place(tx, one, now=5)
+        (study,) = await store.studies()
+        assert (study.patient.patient_id, study.instances) == ("PAT-0042", 2)
+        known = await store.corrected_identity(STUDY)
+        assert known is not None, "metadata say who it is, and what the bytes say"
+        late = await store.put(header(instance=3, patient=stranger), b"3")
+        assert late.outcome is PutOutcome.STORED
+
+
+async def test_uids_that_contradict_each_other_have_no_right_place(tmp_path: Path) -> None:
+    async with opened_store(tmp_path) as (store, db):
+        await put(store, 1)
+        elsewhere = header(study=2, instance=1, series_instance_uid=header().series_instance_uid)
+        assert (await store.put(elsewhere, b"x")).outcome is PutOutcome.QUARANTINED
+        await hide(db, 1)
+        await put(store, 1, data=b"resend")
+        for one in await aside(db):
+            async with db.read() as rx:
+                facts = await quarantine.circumstances(rx, one)
+            assert acceptance(facts) is (Acceptance.IMPOSSIBLE if facts.is_withdrawn else Acceptance.FILE)

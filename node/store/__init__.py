@@ -36,9 +36,8 @@ What is one instance
 The SHA-256 of the data set without group 0002 decides. The same digest under the same SOP Instance UID is success
 without writing. Another digest is *quarantine*: kept, never visible, never in the place of the first. Quarantined too
 is what names a held study under another patient, a held series under another study, or a study of another origin.
-Concurrent puts of one SOP
-Instance UID take turns (``intake.py``); a put looks at the index and at the records that are durable but not in it
-yet.
+Concurrent puts of one SOP Instance UID take turns (``intake.py``); a put looks at the index and at the records that are
+durable but not in it yet.
 
 What turns out to be wrong is *hidden* (``hiding.py``): its row leaves ``instance`` for ``hidden``, so that nothing else
 has to know of it; a *tombstone* (``tombstones.py``) sees to it that what is buried arrives hidden. What was hidden

@@ -33,14 +33,15 @@ from node.model.release import ReleaseManifest
 from node.model.transfer import ENDED, Direction, Transfer, TransferEvent, TransferState
 from node.model.trust import TrustState
 from node.peers.messages import MAX_MANIFEST_BYTES, decode_manifest
-from node.sharing.stream import LiveRelease, OutStream, Pace
+from node.sharing.evidence import is_live
+from node.sharing.stream import Lane, LiveRelease, OutStream
 from node.sharing.trust import TrustList
-from node.store import audit, consents, requests, transfers
+from node.store import audit, requests, transfers
 from node.store.codec import CODEC_SHUFFLE_ZSTD
 from node.store.engine import Database, Read, Write
 from node.store.objects import ObjectStore
 
-MAX_STREAMS = 8  # of one release at once
+MAX_STREAMS = 16  # to one peer at once: three transfers with the usual number of streams, and some
 IDLE_SECONDS = 5.0  # a transfer without a stream for that long is SUSPENDED
 TICK_SECONDS = 1.0
 SWEEP_TICKS = 60  # how often expired releases, and refused requests that are old, are looked for
@@ -80,7 +81,7 @@ class ObjectServer:
     def __init__(self, parts: ServerParts) -> None:
         self._parts = parts
         self._live: dict[tuple[PeerId, RequestId], LiveRelease] = {}
-        self._paces: dict[PeerId, Pace] = {}
+        self._lanes: dict[PeerId, Lane] = {}
 
     def stop(self, request_id: RequestId, code: str) -> None:
         """End the streams of a release within a second; ``code`` tells the recipient why."""
@@ -107,23 +108,25 @@ class ObjectServer:
         """
         live = self._live.get((peer, request_id))
         if live is None or live.stopped:
-            pace = self._paces.setdefault(peer, Pace(self._parts.clock))
-            live = self._live[peer, request_id] = LiveRelease(request_id, peer, pace)
+            lane = self._lanes.setdefault(peer, Lane(self._parts.clock))
+            live = self._live[peer, request_id] = LiveRelease(request_id, peer, lane)
         live.streams += 1
+        live.lane.streams += 1
         try:
-            if live.streams > MAX_STREAMS:
+            if live.lane.streams > MAX_STREAMS:
                 raise TooManyStreams
             async with live.loading:
                 if live.manifest is None:
                     live.manifest = await self._load(live)
             if len(set(indexes)) != len(indexes) or max(indexes) >= len(live.manifest.instances):
                 raise InvalidRequest("instances")
-            live.pace.rate = self._parts.trust.policy_of(peer).max_rate
+            live.lane.pace.rate = self._parts.trust.policy_of(peer).max_rate
             self._check(live)
             packed = CODEC_SHUFFLE_ZSTD in codecs
             yield OutStream(self._parts.store, live, live.manifest, indexes, self._check, packed=packed)
         finally:
             live.streams -= 1
+            live.lane.streams -= 1
             live.idle_since = self._parts.clock.monotonic()
             if live.manifest is None and not live.streams and self._live.get((peer, request_id)) is live:
                 del self._live[peer, request_id]
@@ -170,12 +173,12 @@ class ObjectServer:
         """The release as it is kept, if it is still good; the transfer is TRANSFERRING from then on."""
         parts = self._parts
         async with parts.db.read() as rx:  # what is refused does not get to take the writer
-            await _good(rx, live)
+            await _good(rx, live, parts.clock.now())
             stored = await transfers.release_of(rx, live.request_id)
         if stored is None:
             raise NoSuchRequest
         async with parts.db.write() as tx:
-            transfer = await _good(tx, live)
+            transfer = await _good(tx, live, parts.clock.now())
             await self._move(tx, transfer, TransferEvent.START)
         live.done_before = (transfer.instances_done, transfer.bytes_done)
         return await asyncio.to_thread(self._own_manifest, stored.manifest)
@@ -242,14 +245,15 @@ class ObjectServer:
         self._parts.log.info("transfer", transfer=str(transfer.request_id), state=state.value, peer=transfer.peer.log)
 
 
-async def _good(rx: Read, live: LiveRelease) -> Transfer:
+async def _good(rx: Read, live: LiveRelease, now: int) -> Transfer:
     """The transfer of a release that may be streamed; raises why it may not."""
     row = await requests.get_received(rx, live.request_id)
     transfer = await transfers.get(rx, live.request_id)
     if row is None or row.peer != live.peer or transfer is None:
         raise NoSuchRequest
-    consent = None if row.consent_id is None else await consents.get(rx, row.consent_id)
-    if consent is None or consent.revoked_at is not None:
+    if row.consent_id is None or row.consent_kind is None:
+        raise ConsentRevoked
+    if transfer.state not in ENDED and not await is_live(rx, row.consent_kind, row.consent_id, now):
         raise ConsentRevoked
     if transfer.state in ENDED:
         raise why_ended(transfer)

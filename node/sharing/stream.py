@@ -7,25 +7,26 @@ its way is not out within half a second, the connection is cut.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from node.clock import Clock
 from node.errors.base import LeveretError
-from node.errors.crypto_keys import IntegrityError
 from node.errors.sharing import ObjectUnavailable, StreamCut
-from node.errors.storage import StoreError
-from node.model.ids import PeerId, RequestId, SOPInstanceUID
+from node.errors.storage import ObjectDamaged
+from node.model.ids import PeerId, RequestId
 from node.model.release import ReleaseManifest
 from node.peers import frames
 from node.peers.limits import PIECE_BYTES
-from node.store.codec import CODEC_SHUFFLE_ZSTD, MAX_WIRE_BYTES, Layout
+from node.sharing.budget import Budget
+from node.store.codec import CODEC_SHUFFLE_ZSTD, MAX_WIRE_BYTES
 from node.store.objects import ObjectStore
-from node.store.reading import ObjectReader
+from node.store.reading import ObjectReader, Opening
 
 STOP_SECONDS = 0.5  # between the order to stop and the cut
 WHOLE_BYTES = 8 * 1024 * 1024  # objects up to this are decrypted in one go, so damage is known before the first byte
-LOOK_UP = 64  # instances whose places are looked up at once
+GROUP_BYTES = 2 * 1024 * 1024  # of small objects that are read in one visit to a thread, while others are sent
+LANE_BYTES = 64 * 1024 * 1024  # of objects in memory for one peer, however many streams it opens and does not read
 BURST_SECONDS = 0.25  # what a pace may save up; short, so that a low rate is smooth
 
 Writer = Callable[[bytes | bytearray | memoryview], Awaitable[None]]
@@ -49,13 +50,22 @@ class Pace:
             await asyncio.sleep(self._paid_until - now)
 
 
+class Lane:
+    """What all streams to one peer share."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.pace = Pace(clock)
+        self.memory = Budget(LANE_BYTES)
+        self.streams = 0
+
+
 class LiveRelease:
     """A release that is being streamed, or was a moment ago."""
 
-    def __init__(self, request_id: RequestId, peer: PeerId, pace: Pace) -> None:
+    def __init__(self, request_id: RequestId, peer: PeerId, lane: Lane) -> None:
         self.request_id = request_id
         self.peer = peer
-        self.pace = pace
+        self.lane = lane
         self.manifest: ReleaseManifest | None = None  # once it was loaded and found good
         self.loading = asyncio.Lock()
         self.streams = 0
@@ -125,43 +135,102 @@ class OutStream:
             raise StreamCut from exc
 
     async def _send(self, write: Writer) -> None:
-        readers: dict[SOPInstanceUID, ObjectReader] = {}
-        for place, index in enumerate(self._indexes):
+        groups = self._groups()
+        ahead = self._begin(groups)
+        try:
+            while ahead is not None:
+                try:
+                    group = await ahead
+                except LeveretError as exc:
+                    await write(frames.stop_frame(exc.code))
+                    return
+                ahead = self._begin(groups)  # read while this one is on its way
+                try:
+                    if not await self._send_group(group, write):
+                        return
+                finally:
+                    self._live.lane.memory.give_back(group.taken)
+            await write(frames.END_FRAME)
+        finally:
+            await self._drop(ahead)
+
+    def _groups(self) -> Iterator[list[int]]:
+        """What is read together: a few small instances, or a large one."""
+        group: list[int] = []
+        size = 0
+        for index in self._indexes:
+            more = self._manifest.instances[index][1].size
+            if group and size + more > GROUP_BYTES:
+                yield group
+                group, size = [], 0
+            group.append(index)
+            size += more
+        yield group
+
+    def _begin(self, groups: Iterator[list[int]]) -> "asyncio.Task[_Group] | None":
+        indexes = next(groups, None)
+        return None if indexes is None else asyncio.create_task(self._read(indexes), name="transfer-read")
+
+    async def _drop(self, ahead: "asyncio.Task[_Group] | None") -> None:
+        """Let go of what was read in vain."""
+        if ahead is None:
+            return
+        ahead.cancel()
+        await asyncio.wait((ahead,))
+        if not ahead.cancelled() and ahead.exception() is None:
+            self._live.lane.memory.give_back(ahead.result().taken)
+
+    async def _read(self, indexes: Sequence[int]) -> "_Group":
+        """Instances in the form in which they go, with their first bytes (all of them unless they are large)."""
+        entries = [self._manifest.instances[index][1] for index in indexes]
+        taken = await self._live.lane.memory.take(sum(min(2 * entry.size, 2 * WHOLE_BYTES) for entry in entries))
+        try:
+            found = await self._store.readers([entry.sop_instance_uid for entry in entries])
+            readers = {
+                index: found[entry.sop_instance_uid]
+                for index, entry in zip(indexes, entries, strict=True)
+                if entry.sop_instance_uid in found and found[entry.sop_instance_uid].size == entry.size
+            }
+            openings = await self._open(list(readers.values()))
+        except BaseException:
+            self._live.lane.memory.give_back(taken)
+            raise
+        opened = {
+            index: _Opened(reader, opening)
+            for (index, reader), opening in zip(readers.items(), openings, strict=True)
+            if isinstance(opening, Opening)
+        }
+        return _Group([(index, opened.get(index)) for index in indexes], taken)
+
+    async def _open(self, readers: Sequence[ObjectReader]) -> Sequence[Opening | ObjectDamaged]:
+        if not readers:
+            return ()
+        packed = self._packed and readers[0].size <= MAX_WIRE_BYTES  # larger ones are read alone
+        return await readers[0].open_with(readers[1:], WHOLE_BYTES, packed=packed)
+
+    async def _send_group(self, group: "_Group", write: Writer) -> bool:
+        """Send what was read together; False: it had to stop, and has said so."""
+        for index, opened in group.instances:
             try:
-                if place % LOOK_UP == 0:
-                    readers = await self._store.readers(self._uids(place))
                 self._check(self._live)
-                opened = await self._open(index, readers)
+                if opened is None or index in self._live.damaged:
+                    raise ObjectUnavailable
             except LeveretError as exc:
                 await write(frames.stop_frame(exc.code))
-                return
+                return False
             await self._send_instance(index, opened, write)
-        await write(frames.END_FRAME)
-
-    def _uids(self, place: int) -> list[SOPInstanceUID]:
-        return [self._manifest.instances[i][1].sop_instance_uid for i in self._indexes[place : place + LOOK_UP]]
-
-    async def _open(self, index: int, readers: Mapping[SOPInstanceUID, ObjectReader]) -> "_Opened":
-        """An instance in the form in which it goes, with its first bytes (all of them unless it is large)."""
-        entry = self._manifest.instances[index][1]
-        reader = readers.get(entry.sop_instance_uid)
-        if index in self._live.damaged or reader is None or reader.size != entry.size:
-            raise ObjectUnavailable
-        try:
-            return await _opened(reader, packed=self._packed)
-        except (StoreError, IntegrityError) as exc:
-            raise ObjectUnavailable from exc
+        return True
 
     async def _send_instance(self, index: int, opened: "_Opened", write: Writer) -> None:
-        reader, layout = opened.reader, opened.layout
+        reader, layout = opened.reader, opened.opening.layout
         if layout is None:
             end = reader.size
-            await self._write(frames.head(index, end), write)
+            head = frames.head(index, end)
         else:
             end = layout.starts[-1]
-            await self._write(frames.head(index, layout.packed_size, CODEC_SHUFFLE_ZSTD) + layout.encode(), write)
-        await self._write(opened.first, write)
-        offset = len(opened.first)
+            head = frames.head(index, layout.packed_size, CODEC_SHUFFLE_ZSTD) + layout.encode()
+        offset = len(opened.opening.first)
+        await self._write(head + opened.opening.first, write)
         while offset < end:
             try:
                 piece = await opened.read(offset)
@@ -179,29 +248,28 @@ class OutStream:
         view = memoryview(data)
         for start in range(0, len(view), PIECE_BYTES):
             piece = view[start : start + PIECE_BYTES]
-            await self._live.pace.take(len(piece))
+            await self._live.lane.pace.take(len(piece))
             await write(piece)
             self._live.wire_bytes += len(piece)
 
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """An instance that is about to be sent: packed as ``layout`` says, or (None) not."""
+    """An instance that is about to be sent."""
 
     reader: ObjectReader
-    layout: Layout | None
-    first: bytes
+    opening: Opening
 
     async def read(self, offset: int) -> bytes:
         """What follows at ``offset``: of the blocks, or of the data set."""
-        if self.layout is None:
+        if self.opening.layout is None:
             return await self.reader.read(offset, WHOLE_BYTES)
         return (await self.reader.read_packed(offset, WHOLE_BYTES))[1]
 
 
-async def _opened(reader: ObjectReader, *, packed: bool) -> _Opened:
-    if packed and reader.size <= MAX_WIRE_BYTES:
-        layout, first = await reader.read_packed(0, WHOLE_BYTES)
-        if layout is not None:
-            return _Opened(reader, layout, first)
-    return _Opened(reader, None, await reader.read(0, WHOLE_BYTES))
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Instances that were read together (None: gone or damaged), and the memory that is accounted for them."""
+
+    instances: Sequence[tuple[int, _Opened | None]]
+    taken: int

@@ -6,7 +6,7 @@ of the body, so that proves the body's length on the way.
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -35,6 +35,14 @@ class _Body:
     start: int
     decryptor: Decryptor
     layout: Layout | None
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """The first bytes of an object on its way: of its blocks, packed as ``layout`` says, or (None) of the data set."""
+
+    layout: Layout | None
+    first: bytes
 
 
 class ObjectReader:
@@ -85,6 +93,29 @@ class ObjectReader:
         (None, no bytes) if the data set is kept as it is.
         """
         return await self._in_thread(partial(self._read_packed, offset, length))
+
+    async def open_with(
+        self, others: Sequence["ObjectReader"], length: int, *, packed: bool
+    ) -> list[Opening | ObjectDamaged]:
+        """The first ``length`` bytes of this object and of ``others``, in one visit to a thread.
+
+        ``packed``: of those that are packed, the blocks. What is damaged is said in its place.
+        """
+        readers = (self, *others)
+        return await self._in_thread(lambda: [reader.opening(length, packed=packed) for reader in readers])
+
+    def opening(self, length: int, *, packed: bool) -> Opening | ObjectDamaged:
+        """The same of this object alone, in the caller's thread."""
+        try:
+            with self._opened() as (fd, body):
+                if body.layout is None:
+                    return Opening(None, b"".join(self._decrypt(fd, body, 0, min(length, self.size))))
+                if packed:
+                    blocks = self._decrypt(fd, body, 0, min(length, body.layout.starts[-1]))
+                    return Opening(body.layout, b"".join(blocks))
+                return Opening(None, b"".join(self._unpack(fd, body, body.layout, 0, length)))
+        except ObjectDamaged as damaged:
+            return damaged
 
     def _ahead(self, offset: int, end: int) -> asyncio.Future[list[bytes]] | None:
         if offset >= end:

@@ -4,6 +4,7 @@ A Specific Character Set may be absent, misspelt or a lie. The declared one is t
 Latin-1, which always succeeds: the index shows something legible, and the raw bytes of the name are kept beside it.
 """
 
+import contextlib
 import re
 
 _CODECS = {
@@ -72,6 +73,9 @@ def _decode_declared(raw: bytes, codecs: tuple[str, ...]) -> str:
         return raw.decode("ascii")
     if first in {"ascii", "iso2022_jp", "iso2022_jp_2"} and len(codecs) > 1:
         first = codecs[1]  # high bytes without an escape sequence: the one extension there is must be meant
+    if first == "latin_1":
+        with contextlib.suppress(UnicodeDecodeError):
+            return raw.decode("utf_8")  # no text in Latin-1 reads as UTF-8: the label is a lie
     return raw.decode(first)
 
 

@@ -27,7 +27,9 @@ def status(session: Session) -> None:
         click.echo(f"  listens    api {s['listen']['api']}, peers {s['listen']['peer']}, DICOM {s['listen']['dicom']}")
         told = s["withdrawals"]
         if told["waiting"] or told["refused"]:
-            click.echo(f"  withdrawn  {told['waiting']} still to tell, {told['refused']} refused (leveret withdrawals list)")
+            click.echo(
+                f"  withdrawn  {told['waiting']} still to tell, {told['refused']} refused (leveret withdrawals list)"
+            )
         if told["received"]:
             click.echo(f"  notices    {told['received']} from other facilities (leveret withdrawals received)")
         if s["quarantined"]:
@@ -73,7 +75,7 @@ def studies(session: Session, patient_id: str | None, name: str | None, study: s
                 (
                     show.date(s["study_date"]),
                     s["patient_name"],
-                    s["patient_id"],
+                    _patient_id(s),
                     s["modalities"],
                     s["description"],
                     s["instances"],
@@ -87,6 +89,12 @@ def studies(session: Session, patient_id: str | None, name: str | None, study: s
         )
 
     session.show(session.daemon().get("/studies", patient_id=patient_id, name=name), for_people)
+
+
+def _patient_id(study: Any) -> str:
+    """The id that a study came with; before it that of the local patient it is linked to."""
+    local, came = study["linked_patient_id"], study["patient_id"]
+    return f"{local} ({came} there)" if local else str(came)
 
 
 def _revisions(document: Any) -> None:

@@ -7,6 +7,7 @@ value: viewers leave out studies without one. Text is UTF-8, and Specific Charac
 from collections.abc import Iterable
 from typing import Any
 
+from node.model.ids import PatientKey
 from node.model.instance import PatientSummary, SeriesSummary, StoredInstance, StudySummary
 
 DicomJson = dict[str, dict[str, Any]]
@@ -48,6 +49,7 @@ def study_result(study: StudySummary, base_url: str) -> DicomJson:
         "00200010": _text("SH", study.study_id),
         "00201206": _number("IS", study.series),
         "00201208": _number("IS", study.instances),
+        **_other_ids(study.linked),
     })  # fmt: skip
 
 
@@ -90,6 +92,18 @@ def instance_result(instance: StoredInstance, base_url: str) -> DicomJson:
             "00280100": _number("US", header.bits_allocated),
         }
     return result
+
+
+def _other_ids(linked: PatientKey | None) -> DicomJson:
+    """The local id of a received study, whose own stays as it came (Other Patient IDs Sequence)."""
+    if linked is None:
+        return {}
+    item = {
+        "00100020": _text("LO", linked.patient_id),
+        "00100021": _text("LO", linked.issuer),
+        "00100022": _text("CS", "TEXT"),
+    }
+    return {"00101002": {"vr": "SQ", "Value": [item]}}
 
 
 def _result(attributes: DicomJson) -> DicomJson:

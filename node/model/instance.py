@@ -122,6 +122,7 @@ class StudySummary:
     revision_open: bool  # instances came since the last revision was closed
     origin: PeerId | None  # the facility it was received from; None for one's own
     has_report: bool
+    linked: PatientKey | None = None  # the local patient that a received study belongs to, if a person said so
 
 
 @dataclass(frozen=True, slots=True)

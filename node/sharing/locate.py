@@ -164,9 +164,10 @@ class Locator:
     ) -> tuple[list[StudySummary], Demographics]:
         """The studies held of the patient, under any issuer, and who the patient is said to be."""
         own = await find_studies(rx, StudyQuery(patients=(patient,))) if patient else []
+        linked = await find_studies(rx, StudyQuery(patients=(patient,), linked=True)) if patient else []
         who = demographics or next((study.demographics for study in own if study.demographics.name), Demographics())
         names = _names(who)
-        found = {study.study_instance_uid: study for study in own}
+        found = {study.study_instance_uid: study for study in (*own, *linked)}
         if names:
             born = normalise_birth_date(who.birth_date).replace("-", "")
             for study in await find_studies(rx, StudyQuery(birth_date=born, limit=LOCAL_LIMIT)):

@@ -202,6 +202,25 @@ def tables(query: StudyQuery) -> str:
     return "study_link k JOIN study s ON s.uid = k.study" if query.linked else "study s"
 
 
+def _add_patient(where: Where, query: StudyQuery) -> None:
+    """Whose they are: by the id that a study came with, or by that of the local patient it is linked to."""
+
+    def named(alias: str) -> Where:
+        condition = Where()
+        condition.text(f"{alias}.patient_id", query.patient_id)
+        if query.issuer is not None:
+            condition.add(f"{alias}.issuer = ?", query.issuer)
+        return condition
+
+    mine = named("k" if query.linked else "s")
+    if query.linked or query.own or not query.patient_id.strip("*"):
+        where.add(mine.sql, *mine.params)
+        return
+    linked = named("k")
+    either = f"({mine.sql} OR s.uid IN (SELECT k.study FROM study_link k WHERE {linked.sql}))"  # noqa: S608 - fixed names
+    where.add(either, *mine.params, *linked.params)
+
+
 def study_where(query: StudyQuery) -> tuple[str, list[object]]:
     """The conditions on studies, and their parameters."""
     where = Where()
@@ -210,12 +229,10 @@ def study_where(query: StudyQuery) -> tuple[str, list[object]]:
     if query.patients is not None:
         keys = msgspec.json.encode([[p.issuer, p.patient_id] for p in query.patients]).decode()
         where.add(
-            "(s.issuer, s.patient_id) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?))",
+            f"({patient}.issuer, {patient}.patient_id) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?))",  # noqa: S608 - fixed names
             keys,
         )
-    where.text(f"{patient}.patient_id", query.patient_id)
-    if query.issuer is not None:
-        where.add(f"{patient}.issuer = ?", query.issuer)
+    _add_patient(where, query)
     where.name("s.patient_name_match", query.patient_name)
     where.exactly("s.birth_date", query.birth_date)
     where.text("s.accession_number", query.accession_number)
@@ -262,7 +279,9 @@ _STUDY_COLUMNS = (
     " s.study_id, s.description, s.referring_physician,"
     " (SELECT json_group_array(DISTINCT modality) FROM series WHERE study_id = s.id AND modality <> ''),"
     " (SELECT json_group_array(DISTINCT body_part) FROM series WHERE study_id = s.id AND body_part <> ''),"
-    " s.series, s.instances, s.bytes, s.revision, s.revision_open, s.origin, s.has_report"
+    " s.series, s.instances, s.bytes, s.revision, s.revision_open, s.origin, s.has_report,"
+    " CASE WHEN s.origin IS NULL THEN NULL ELSE"
+    "  (SELECT json_array(l.issuer, l.patient_id) FROM study_link l WHERE l.study = s.uid) END"
 )
 
 
@@ -286,6 +305,7 @@ def _study_summary(row: Row) -> StudySummary:
         revision_open=bool(row[18]),
         origin=None if row[19] is None else PeerId(bytes(row[19])),
         has_report=bool(row[20]),
+        linked=None if row[21] is None else PatientKey(*msgspec.json.decode(row[21], type=tuple[str, str])),
     )
 
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.ct import CtStudy, dataset_of
@@ -11,6 +12,7 @@ from support.pacs import CT, EXPLICIT, IMPLICIT, DeliveringNode, delivering, for
 from support.peers import free_port
 from support.sharing_node import sharing_node
 
+from node.dicom.jsonmodel import study_result
 from node.errors.delivery import (
     AlreadyLinked,
     InvalidDelivery,
@@ -28,6 +30,7 @@ from node.model.ids import PatientKey, StudyInstanceUID
 from node.model.instance import Demographics
 from node.sharing import delivery_engine
 from node.sharing.deliveries import DeliveryOrder
+from node.store.study_queries import StudyQuery
 
 ACTOR = "user:clin"
 LOCAL = PatientKey("ISSUER-here", "LOCAL-77")
@@ -106,6 +109,33 @@ async def test_a_received_study_goes_only_linked_and_reconciled(here: Delivering
     assert (await here.deliveries.view(delivery.delivery_id)).state is DeliveryState.COMPLETED
     kinds = [event.type for event in await here.node.events(AuditType.STUDY_LINKED, AuditType.STUDY_UNLINKED)]
     assert kinds == [AuditType.STUDY_LINKED, AuditType.STUDY_UNLINKED]
+
+
+async def test_a_linked_study_is_found_under_both_ids(here: DeliveringNode) -> None:
+    own, received = CtStudy(patient_id="LOCAL-77"), CtStudy(seed=99, patient_id="THEIRS")
+    await here.node.hold(own)
+    await here.receive(list(received.files()), foreign())
+    store = here.node.store
+
+    async def found(**query: Any) -> list[str]:
+        return sorted(str(one.study_instance_uid) for one in await store.studies(StudyQuery(**query)))
+
+    both = sorted((own.study_uid, received.study_uid))
+    assert await found(patient_id="LOCAL-77") == [own.study_uid]
+    await here.links.link(uid(received), LOCAL, by=ACTOR)
+    assert await found(patient_id="LOCAL-77") == both
+    assert await found(patient_id="LOCAL-7*", issuer="ISSUER-here") == both
+    assert await found(patient_id="LOCAL-77", issuer="THERE") == []
+    assert await found(patient_id="LOCAL-77", own=True) == [own.study_uid]
+    assert await found(patient_id="THEIRS") == [received.study_uid]
+    assert await found(patients=(LOCAL,)) == [own.study_uid], "what a patient may see, and what a code covers"
+    (study,) = await store.studies(StudyQuery(patient_id="THEIRS"))
+    assert (study.patient, study.linked) == (PatientKey("THERE", "THEIRS"), LOCAL)
+    told = study_result(study, "http://node")
+    assert told["00100020"]["Value"] == ["THEIRS"]
+    assert told["00101002"]["Value"][0]["00100020"]["Value"] == ["LOCAL-77"]
+    await here.links.unlink(uid(received), by=ACTOR)
+    assert await found(patient_id="LOCAL-77") == [own.study_uid]
 
 
 async def test_what_links_refuse(here: DeliveringNode) -> None:

@@ -93,5 +93,7 @@ def shown_study(study: StudySummary) -> dict[str, Any]:
         "revision": study.revision,
         "revision_open": study.revision_open,
         "origin": study.origin.full if study.origin else None,
+        "linked_patient_id": study.linked.patient_id if study.linked else None,
+        "linked_issuer_of_patient_id": study.linked.issuer if study.linked else None,
         "report": study.has_report,
     }

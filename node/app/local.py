@@ -31,6 +31,7 @@ from node.api.rest.withdrawals import WithdrawalsResource
 from node.api.routing import Route
 from node.app.exchange import Basis, Exchange
 from node.dicom.outgoing import Copies
+from node.sharing.export import Source
 from node.sharing.history import History
 
 Problems = Callable[[], Awaitable[list[str]]]
@@ -74,7 +75,9 @@ def api_routes(
         InboxResource(exchange.inbox),
         PacsResource(basis.pacs),
         TransfersResource(exchange.requests),
-        AuditResource(storage.audit, exchange.witnesses),
+        AuditResource(
+            storage.audit, exchange.witnesses, Source(basis.identity.peer_id, basis.settings.node.name), basis.clock
+        ),
         Qido(storage.store, reads),
         Wado(storage.store, storage.pool, Copies(storage.pool, storage.renderers), reads),
         *_pixels(basis, reads),

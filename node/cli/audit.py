@@ -1,6 +1,6 @@
 """``leveret audit``: who did what, and the proof that nobody rewrote it."""
 
-from typing import Any
+from typing import IO, Any
 
 import click
 
@@ -92,3 +92,16 @@ def consistency(session: Session, old: int, size: int) -> None:
             click.echo(value)
 
     session.show(session.daemon().get("/audit/consistency", old=old, size=size), for_people)
+
+
+@audit.command("export")
+@click.option("--format", "form", type=click.Choice(["fhir", "dicom", "jsonl"]), default="jsonl", show_default=True)
+@click.option(
+    "--from", "first", type=click.IntRange(0), default=0, help="The first position."
+)
+@click.option("--out", type=click.File("wb"), default="-", help="A file; standard output if not given.")
+@click.pass_obj
+def export(session: Session, form: str, first: int, out: IO[bytes]) -> None:
+    """The whole log, one document a line: FHIR AuditEvent (BALP), DICOM audit messages, or JSON lines."""
+    for line in session.daemon().lines(f"/audit/export?format={form}&from={first}"):
+        out.write(line)

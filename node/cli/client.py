@@ -82,11 +82,14 @@ class Daemon:
 
     def events(self, path: str) -> Iterator[Any]:
         """The documents of an event stream (SSE), as they come, until it ends or nobody listens any more."""
+        return (json.loads(line[5:]) for line in self.lines(path) if line.startswith(b"data:"))
+
+    def lines(self, path: str) -> Iterator[bytes]:
+        """The lines of a long answer, each with its end, until it ends or nobody listens any more."""
         try:
             with self._answer("GET", path, None, "") as answer:
                 while line := answer.readline():
-                    if line.startswith(b"data:"):
-                        yield json.loads(line[5:])
+                    yield line
         except (http.client.HTTPException, OSError) as exc:
             raise NotRunning from exc
         finally:

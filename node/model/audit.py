@@ -72,7 +72,8 @@ class AuditType(StrEnum):
     STUDY_RECEIVED = "study_received"
     RECEIPT_SENT = "receipt_sent"
     RECEIPT_RECEIVED = "receipt_received"
-    # Witnessing
+    # The log itself
+    AUDIT_EXPORTED = "audit_exported"
     PEER_LOG_CONFLICT = "peer_log_conflict"  # a peer's log shrank or forked
     OWN_LOG_CONFLICT = "own_log_conflict"  # a witness knows more of this log, or another one
     # Access

@@ -5,6 +5,7 @@ Appending is not here: every use case appends its event in its own transaction (
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 
 from node.clock import Clock
@@ -115,6 +116,17 @@ class AuditLog:
         """Events newest first, at most ``limit`` (1000 at most) of them older than position ``before``."""
         async with self._db.read() as rx:
             return await rows.page(rx, before=before, limit=min(limit, MAX_PAGE), types=types)
+
+    async def since(self, position: int = 0) -> AsyncIterator[rows.AuditRow]:
+        """Every event from ``position`` to the end as it is now, oldest first; holds no transaction between batches."""
+        async with self._db.read() as rx:
+            end = (await rows.read_frontier(rx)).size
+        while position < end:
+            async with self._db.read() as rx:
+                batch = await rows.page_from(rx, position, min(MAX_PAGE, end - position))
+            for row in batch:
+                yield row
+            position += MAX_PAGE
 
     async def inclusion(self, position: int) -> InclusionProof:
         """Proof that an event stands in the newest signed head; raises NoSuchEvent."""

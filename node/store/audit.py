@@ -54,7 +54,7 @@ class CheckpointRow:
 
 async def append(tx: Write, event: AuditEvent) -> int:
     """Add ``event`` to the log within the caller's transaction; returns its position."""
-    body = _encode(event, secrets.token_bytes(SALT_BYTES))
+    body = encode(event, secrets.token_bytes(SALT_BYTES))
     leaf = leaf_hash(body)
     frontier = await read_frontier(tx)
     position = frontier.size
@@ -85,6 +85,14 @@ async def page(rx: Read, *, before: int | None, limit: int, types: tuple[AuditTy
         " WHERE (?1 IS NULL OR position < ?1) AND (?2 = '[]' OR type IN (SELECT value FROM json_each(?2)))"
         " ORDER BY position DESC LIMIT ?3",
         (before, wanted, limit),
+    )
+    return [_row(r[0], r[1], r[2]) for r in rows]
+
+
+async def page_from(rx: Read, position: int, limit: int) -> list[AuditRow]:
+    """Events from ``position`` on, oldest first."""
+    rows = await rx.fetch_all(
+        "SELECT position, body, leaf FROM audit_event WHERE position >= ? ORDER BY position LIMIT ?", (position, limit)
     )
     return [_row(r[0], r[1], r[2]) for r in rows]
 
@@ -123,7 +131,7 @@ async def last_checkpoint(rx: Read) -> CheckpointRow | None:
     return None if row is None else CheckpointRow(row[0], bytes(row[1]), row[2], row[3])
 
 
-def _encode(event: AuditEvent, salt: bytes) -> bytes:
+def encode(event: AuditEvent, salt: bytes) -> bytes:
     return msgspec.json.encode(
         _Body(
             salt=salt.hex(),

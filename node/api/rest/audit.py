@@ -4,25 +4,34 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+from aiohttp import web
+
 from node.api.rest.access import OVERSIGHT
 from node.api.routing import Call, Route
+from node.api.server import STARTED
+from node.clock import Clock
 from node.errors.access import InvalidInput
 from node.errors.audit import NoSuchEvent
-from node.model.audit import AuditType
+from node.model.audit import AuditEvent, AuditType
 from node.sharing.audit import MAX_PAGE, AuditLog, AuditProof
+from node.sharing.export import MEDIA_TYPES, ExportFormat, Source, exporter
 from node.sharing.witness import Witnesses
 from node.store.audit import AuditRow
 
 _DEFAULT_PAGE = 100
+PIECE_BYTES = 64 * 1024  # of an export at once
 _MAX_DIGITS = 18  # of a position
 
 
 class AuditResource:
     """``audit``."""
 
-    def __init__(self, log: AuditLog, witnesses: Witnesses) -> None:
+    def __init__(self, log: AuditLog, witnesses: Witnesses, source: Source, clock: Clock) -> None:
+        """``source`` is this node, as exports name it."""
         self._log = log
         self._witnesses = witnesses
+        self._source = source
+        self._clock = clock
 
     def routes(self) -> Iterable[Route]:
         """The routes."""
@@ -30,6 +39,7 @@ class AuditResource:
             Route("GET", "/api/v1/audit", self.list, OVERSIGHT, "Events, newest first"),
             Route("POST", "/api/v1/audit/verification", self.verify, OVERSIGHT, "Prove the log"),
             Route("GET", "/api/v1/audit/{position}/inclusion", self.inclusion, OVERSIGHT, "Prove that it has an event"),
+            Route("GET", "/api/v1/audit/export", self.export, OVERSIGHT, "The whole log, a document a line"),
             Route("GET", "/api/v1/audit/consistency", self.consistency, OVERSIGHT, "Prove that it only grew"),
         ]
 
@@ -50,6 +60,30 @@ class AuditResource:
         if against:
             proof = replace(proof, ok=False, problems=(*proof.problems, *against))
         return shown_proof(proof)
+
+    async def export(self, call: Call) -> object:
+        """``format`` is jsonl, fhir or dicom; from position ``from`` on. What was read is an event itself."""
+        try:
+            form = ExportFormat(call.query("format", ExportFormat.JSON_LINES.value))
+        except ValueError as exc:
+            raise InvalidInput("format") from exc
+        first = call.number("from", 0, 2**62)
+        await self._log.record(
+            AuditEvent(AuditType.AUDIT_EXPORTED, self._clock.now(), call.caller.actor, detail={"format": form.value})
+        )
+        line = exporter(form, self._source)
+        answer = web.StreamResponse(headers={"Content-Type": MEDIA_TYPES[form], "Cache-Control": "no-store"})
+        call.request[STARTED] = True
+        await answer.prepare(call.request)
+        piece = bytearray()
+        async for row in self._log.since(first):
+            piece += line(row) + b"\n"
+            if len(piece) > PIECE_BYTES:
+                await answer.write(bytes(piece))
+                piece.clear()
+        await answer.write(bytes(piece))
+        await answer.write_eof()
+        return answer
 
     async def inclusion(self, call: Call) -> object:
         """Leaf, path and signed head (RFC 6962)."""

@@ -132,6 +132,7 @@ async def last_checkpoint(rx: Read) -> CheckpointRow | None:
 
 
 def encode(event: AuditEvent, salt: bytes) -> bytes:
+    """An event as the tree covers it, with its salt."""
     return msgspec.json.encode(
         _Body(
             salt=salt.hex(),

@@ -76,7 +76,7 @@ async def build_network(
         log=log,
         metrics=metrics,
     )
-    presence = Presence(clients=clients, directory=trust, clock=clock, metrics=metrics)
+    presence = Presence(clients=clients, directory=trust, clock=clock, metrics=metrics, log=log)
     pairing = Pairing(
         db=db,
         identity=identity,

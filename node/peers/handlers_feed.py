@@ -60,15 +60,17 @@ class FeedPort(Protocol):
 
 def routes(port: FeedPort) -> Iterable[web.RouteDef]:
     """The handlers, for ``PeerServer.add_routes``."""
+    large = wire.LargeAnswers()
 
     async def feed(request: web.Request) -> web.StreamResponse:
         incarnation, first = _number(request, "incarnation"), _number(request, "from")
-        batches = await port.batches(wire.peer_of(request), incarnation, first)
-        length = sum(FRAME_BYTES + len(batch) for batch in batches)
-        async with wire.stream_reply(request, length=length) as reply:
-            for batch in batches:
-                await reply.write(len(batch).to_bytes(FRAME_BYTES, "big") + batch)
-        return reply.response
+        async with large.turn(request):
+            batches = await port.batches(wire.peer_of(request), incarnation, first)
+            length = sum(FRAME_BYTES + len(batch) for batch in batches)
+            async with wire.stream_reply(request, length=length) as reply:
+                for batch in batches:
+                    await reply.write(len(batch).to_bytes(FRAME_BYTES, "big") + batch)
+            return reply.response
 
     async def nudge(request: web.Request) -> web.Response:
         await wire.read_body(request, limit=0)

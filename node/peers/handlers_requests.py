@@ -88,8 +88,14 @@ def routes(requests: RequestPort, objects: ObjectPort) -> Iterable[web.RouteDef]
     async def decision(request: web.Request) -> web.Response:
         return _jose(await requests.decision(wire.peer_of(request), _id(request)))
 
-    async def manifest(request: web.Request) -> web.Response:
-        return _jose(await requests.manifest(wire.peer_of(request), _id(request)))
+    large = wire.LargeAnswers()
+
+    async def manifest(request: web.Request) -> web.StreamResponse:
+        async with large.turn(request):
+            token = (await requests.manifest(wire.peer_of(request), _id(request))).encode("ascii")
+            async with wire.stream_reply(request, length=len(token), content_type=JOSE) as reply:
+                await reply.write(token)
+            return reply.response
 
     async def stream(request: web.Request) -> web.StreamResponse:
         request_id = _id(request)

@@ -29,6 +29,7 @@ PIECE_BYTES = 256 * 1024  # what a streamed answer is written in (the largest th
 READ_SECONDS = 30.0  # no byte for that long: gone
 WRITE_SECONDS = 60.0  # the peer takes nothing for that long: gone
 LEAST_RATE = 1024  # bytes a second of waiting, after GRACE_SECONDS; slower is a drip, not a network
+LEAST_WRITE_RATE = 4096  # the same of what is sent: until it is taken it is in this node's memory
 GRACE_SECONDS = 30.0
 MESSAGE_BYTES = 256 * 1024  # an ordinary request or answer that is held in memory whole
 PROBLEM_BYTES = 4096  # problem+json that a peer answers

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from node.clock import Clock
 from node.errors.base import LeveretError
+from node.log import Logger
 from node.metrics import Metrics
 from node.model.ids import PeerId
 from node.model.trust import TrustState
@@ -34,11 +35,14 @@ class _Link:
 class Presence:
     """Keeps in touch with every trusted peer while ``run`` runs (``ports.TrustListener``)."""
 
-    def __init__(self, *, clients: PeerClients, directory: PeerDirectory, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self, *, clients: PeerClients, directory: PeerDirectory, clock: Clock, metrics: Metrics, log: Logger
+    ) -> None:
         self._clients = clients
         self._directory = directory
         self._clock = clock
         self._metrics = metrics
+        self._log = log
         self._links: dict[PeerId, _Link] = {}
         self._wake: dict[PeerId, asyncio.Event] = {}
         self._changed = asyncio.Event()
@@ -115,6 +119,8 @@ class Presence:
             )
             await self._directory.take_card(peer, card.decode("ascii", "replace"))
         except Exception as error:  # noqa: BLE001 - whatever one peer does, the others are kept in touch with
+            if not isinstance(error, LeveretError):
+                self._log.error("presence failed by a defect", peer=peer.log, error=type(error).__name__)
             link.failure = self._clock.monotonic()
             link.problem = error.code if isinstance(error, LeveretError) else LeveretError.code
             link.failures += 1

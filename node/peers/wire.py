@@ -5,6 +5,7 @@ Only time spent waiting for the peer counts against it; while this node writes t
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TypeVar
@@ -82,18 +83,20 @@ class BodyWriter:
     def __init__(self, response: web.StreamResponse) -> None:
         self.response = response
         self.sent = 0
+        self._waited = 0.0
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send ``data``, waiting until the peer takes it.
 
         Raises:
-            BodyTooSlow: the peer takes nothing. PeerInterrupted: the connection broke.
+            BodyTooSlow: the peer takes nothing, or hardly anything. PeerInterrupted: the connection broke.
         """
         view = memoryview(data)
         for start in range(0, len(view), limits.PIECE_BYTES):
             await self._write_piece(view[start : start + limits.PIECE_BYTES])
 
     async def _write_piece(self, piece: memoryview) -> None:
+        started = time.monotonic()
         try:
             async with asyncio.timeout(limits.WRITE_SECONDS):
                 await self.response.write(piece)
@@ -101,7 +104,33 @@ class BodyWriter:
             raise BodyTooSlow from exc
         except ConnectionError as exc:
             raise PeerInterrupted from exc
+        self._waited += time.monotonic() - started
         self.sent += len(piece)
+        over = self._waited - limits.GRACE_SECONDS
+        if over > 0 and self.sent < over * limits.LEAST_WRITE_RATE:
+            raise BodyTooSlow
+
+
+class LargeAnswers:
+    """One large answer to a peer at a time: what it asks for and does not read is in memory once."""
+
+    def __init__(self) -> None:
+        self._turns: dict[PeerId, asyncio.Lock] = {}
+        self._users: Counter[PeerId] = Counter()
+
+    @asynccontextmanager
+    async def turn(self, request: web.Request) -> AsyncIterator[None]:
+        """Make the answer, and send it, inside."""
+        peer = peer_of(request)
+        lock = self._turns.setdefault(peer, asyncio.Lock())
+        self._users[peer] += 1
+        try:
+            async with lock:
+                yield
+        finally:
+            self._users[peer] -= 1
+            if not self._users[peer]:
+                del self._users[peer], self._turns[peer]
 
 
 def peer_of(request: web.Request) -> PeerId:
@@ -157,15 +186,15 @@ def empty_reply() -> web.Response:
 
 @asynccontextmanager
 async def stream_reply(
-    request: web.Request, *, length: int | None = None, headers: Mapping[str, str] | None = None
+    request: web.Request, *, length: int | None = None, content_type: str = OCTETS
 ) -> AsyncIterator[BodyWriter]:
     """Answer with a stream; ``length`` in bytes if it is known.
 
     An error that flies inside breaks the connection off, so that the peer never takes a torn body for a whole one. The
     handler returns ``writer.response`` afterwards.
     """
-    response = web.StreamResponse(headers=headers)
-    response.content_type = OCTETS
+    response = web.StreamResponse()
+    response.content_type = content_type
     if length is None and request.version >= HttpVersion11:
         response.enable_chunked_encoding()
     elif length is not None:  # to HTTP/1.0 a body of unknown length ends with its connection (RFC 9112 section 6.3)

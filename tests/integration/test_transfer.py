@@ -174,6 +174,17 @@ async def test_a_large_instance_that_is_cut_leaves_nothing_half(two: Two, monkey
     assert await lake.bytes_of(held) == held
 
 
+async def test_streams_that_share_little_memory_wait_for_each_other(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At either side less than one group of instances fits, let alone those of three streams."""
+    monkeypatch.setattr(stream, "LANE_BYTES", 50_000)
+    monkeypatch.setattr(stream, "GROUP_BYTES", 70_000)
+    monkeypatch.setattr(incoming, "MEMORY_BYTES", 100_000)
+    north, lake = two
+    held = await north.hold(STUDY)
+    assert (await lake.requests.wait(await ask(north, lake))).state == "COMPLETED"
+    assert await lake.bytes_of(held) == held
+
+
 async def test_max_rate_holds_for_all_streams_together(two: Two) -> None:
     north, lake = two
     await north.hold(STUDY)

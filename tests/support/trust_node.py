@@ -23,7 +23,9 @@ class TrustNode(Peered):
     def __init__(self, name: str, db: Database, identity: Identity) -> None:
         self.clock = MovedClock()
         super().__init__(name, db, identity, self.clock)
-        self.presence = Presence(clients=self.clients, directory=self.trust, clock=self.clock, metrics=self.metrics)
+        self.presence = Presence(
+            clients=self.clients, directory=self.trust, clock=self.clock, metrics=self.metrics, log=self.log
+        )
         self.pairing = Pairing(
             db=db,
             identity=identity,

@@ -65,8 +65,8 @@ class _PixelWatch:
         return self.found
 
 
-def read_facts(source: Source, syntax: str) -> HeaderFacts:
-    """What :func:`node.dicom.scan.scan` returns, by way of pydicom.
+def read_facts(source: Source, syntax: str, *, to_end: bool = True) -> HeaderFacts:
+    """What :func:`node.dicom.scan.scan` returns, by way of pydicom; ``to_end`` as there.
 
     Raises:
         DicomRefused: truncated, beyond a limit, or not to be read at all.
@@ -74,7 +74,8 @@ def read_facts(source: Source, syntax: str) -> HeaderFacts:
     encoding = Encoding.of(syntax)
     dataset, watch, end = _read(source, encoding)
     if watch.found and watch.length == UNDEFINED:
-        source.after_fragments(end)
+        if to_end:
+            source.after_fragments(end)
     elif watch.found and not _inflated(source, encoding).reaches(end + watch.length):
         raise Truncated
     values: dict[int, bytes] = {}

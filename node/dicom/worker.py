@@ -135,7 +135,7 @@ def _work(task: Task, source: RemoteSource) -> bytes:
         try:
             facts = scan(source, task.syntax, to_end=task.is_whole)
         except Unusual:
-            facts = _pydicom().read_facts(source, task.syntax)
+            facts = _pydicom().read_facts(source, task.syntax, to_end=task.is_whole)
         return msgspec.msgpack.encode(facts)
     if task.kind is TaskKind.LAYOUT:
         return msgspec.msgpack.encode(read_layout(source, task.syntax))

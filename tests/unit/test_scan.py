@@ -112,6 +112,24 @@ def test_scan_and_fallback_say_the_same_of_the_whole_zoo() -> None:
             assert outcomes[0] == outcomes[1], path.name
 
 
+def test_the_fallback_reads_no_more_of_what_is_not_whole_than_scan_does() -> None:
+    """The fragments of a large image that is still coming are not there to be walked through."""
+
+    class Beginning(MemorySource):
+        def after_fragments(self, offset: int) -> int:
+            raise AssertionError(offset)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = [
+            (scan(Beginning(data), syntax, to_end=False), read_facts(Beginning(data), syntax, to_end=False))
+            for path, data, syntax in readable()
+            if path.name in {"JPEG2000.dcm", "SC_rgb_rle.dcm", "color3d_jpeg_baseline.dcm"}
+        ]
+    assert found
+    assert all(ours == theirs for ours, theirs in found)
+
+
 def test_the_mr_series_is_taken_as_it_is() -> None:
     for number, data in enumerate(brain(), 1):
         part = split_part10(data)

@@ -24,7 +24,7 @@ from node.model.instance import InstanceHeader
 MAX_HELD = 64 << 20  # bytes inflated, or decoded before the first byte leaves
 MAX_INSERTED = 64 << 20  # bytes that a worker may put in
 MAX_PIXELS = 0xFFFFFFFE  # bytes that native pixel data can have
-PIECE = 256 << 10
+PIECE = 256 << 10  # what stored objects are encrypted in, so that reading on begins at a chunk
 
 DEFLATED_LITTLE = TransferSyntaxUID("1.2.840.10008.1.2.1.99")
 _NATIVE = frozenset({IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED_LITTLE})
@@ -84,6 +84,34 @@ class _Held:
     async def chunks(self, start: int, end: int) -> AsyncIterator[bytes]:
         for at in range(start, end, PIECE):
             yield self.data[at : min(at + PIECE, end)]
+
+
+class _Buffered:
+    """A stored data set whose beginning is read once: both worker tasks and the copy itself need it."""
+
+    def __init__(self, source: FrameSource) -> None:
+        self.size = source.size
+        self._source = source
+        self._head: bytes | None = None
+
+    async def read(self, offset: int, length: int) -> bytes:
+        head = await self._beginning()
+        if offset + length <= len(head) or len(head) == self.size:
+            return head[offset : offset + length]
+        return await self._source.read(offset, length)
+
+    async def chunks(self, start: int, end: int) -> AsyncIterator[bytes]:
+        head = await self._beginning()
+        if start < len(head):
+            yield head[start:end]
+        if end > len(head):
+            async for piece in self._source.chunks(max(start, len(head)), end):
+                yield piece
+
+    async def _beginning(self) -> bytes:
+        if self._head is None:
+            self._head = await self._source.read(0, min(PIECE, self.size))
+        return self._head
 
 
 class _Decoder:
@@ -174,6 +202,7 @@ class Copies:
         stored = header.transfer_syntax_uid
         if identity is None and target == stored:
             return Outgoing(stored, Converted.NOTHING, source.size, source, (_Range(0, source.size),))
+        source = _Buffered(source)
         if Encoding.of(stored).deflated:
             outgoing = await self._of_deflated(source, header, target, identity)
         elif target == stored:

@@ -69,6 +69,11 @@ class Orthanc:
             content = answer.read()
         return json.loads(content) if content else None
 
+    def file(self, instance: str) -> bytes:
+        """The file of an instance, by Orthanc's name for it."""
+        with urllib.request.urlopen(f"{self.url}/instances/{instance}/file", timeout=600) as answer:
+            return bytes(answer.read())
+
 
 @contextlib.contextmanager
 def orthanc(folder: Path, name: str, **settings: Any) -> Iterator[Orthanc]:

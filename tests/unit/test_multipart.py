@@ -105,7 +105,7 @@ def test_garbage_behind_a_delimiter_is_refused() -> None:
         read(b"--b0unda-ryX\r\n\r\n", 100)
 
 
-@pytest.mark.parametrize("boundary", ["", "x" * 71, "é", "a\nb", "ends with blank "])
+@pytest.mark.parametrize("boundary", ["", "x" * 201, "é", "a\nb", "ends with blank "])
 def test_impossible_boundaries(boundary: str) -> None:
     with pytest.raises(UnsupportedMedia):
         MultipartParser(boundary)

@@ -11,6 +11,7 @@ from node.api.dicomweb.reads import Reads
 from node.api.dicomweb.retrieval import (
     byte_range,
     closing,
+    content_range,
     find_instances,
     multipart_type,
     part_head,
@@ -61,9 +62,12 @@ class BulkData:
             return _whole(call, data, in_parts=in_parts)
         word = _WORDS.get(value.vr, 1) if instance.header.transfer_syntax_uid == EXPLICIT_BIG else 1
         if in_parts:
+            wanted = byte_range(call, value.length) if word == 1 else None
+            first, end = wanted or (0, value.length)
             boundary = new_boundary()
-            pieces = _part(boundary, _little(reader, value.offset, value.length, word))
-            return await stream(call, multipart_type(OCTETS, boundary), pieces)
+            head = part_head(boundary, OCTETS, content_range=content_range(wanted, value.length))
+            pieces = _part(boundary, head, _little(reader, value.offset + first, end - first, word))
+            return await stream(call, multipart_type(OCTETS, boundary), pieces, status=206 if wanted else 200)
         if word > 1:
             return await stream(call, OCTETS, _little(reader, value.offset, value.length, word), length=value.length)
         return await stream_value(call, reader, (value.offset, value.length), OCTETS)
@@ -90,18 +94,20 @@ async def stream_value(
 
 
 def _whole(call: Call, data: bytes, *, in_parts: bool) -> web.Response:
-    if in_parts:
-        boundary = new_boundary()
-        body = part_head(boundary, OCTETS) + data + closing(boundary)
-        return web.Response(body=body, headers={"Content-Type": multipart_type(OCTETS, boundary)})
     wanted = byte_range(call, len(data))
     first, end = wanted or (0, len(data))
+    body, status = data[first:end], 206 if wanted else 200
+    if in_parts:
+        boundary = new_boundary()
+        head = part_head(boundary, OCTETS, content_range=content_range(wanted, len(data)))
+        headers = {"Content-Type": multipart_type(OCTETS, boundary)}
+        return web.Response(body=head + body + closing(boundary), status=status, headers=headers)
     headers = {"Content-Type": OCTETS, **range_headers(wanted, len(data))}
-    return web.Response(body=data[first:end], status=206 if wanted else 200, headers=headers)
+    return web.Response(body=body, status=status, headers=headers)
 
 
-async def _part(boundary: str, pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    yield part_head(boundary, OCTETS)
+async def _part(boundary: str, head: bytes, pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    yield head
     async for piece in pieces:
         yield piece
     yield closing(boundary)

@@ -9,9 +9,9 @@ from node.errors.access import InvalidInput, TooLarge, UnsupportedMedia
 
 MAX_HEADER_BYTES = 8 * 1024  # of one part; a content type and a location are below 300
 MAX_PREAMBLE_BYTES = 1024  # text before the first part, which nobody needs
-MAX_BOUNDARY = 70  # RFC 2046 section 5.1.1
+MAX_BOUNDARY = 200  # characters; RFC 2046 section 5.1.1 allows 70, and Orthanc's DICOMweb plugin writes 73
 _LINE_END = b"\r\n"
-_BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
+_BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,\-./:=? ]{0,199}[0-9A-Za-z'()+_,\-./:=?]")
 
 
 @dataclass(frozen=True, slots=True)

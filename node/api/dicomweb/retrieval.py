@@ -114,9 +114,13 @@ def byte_range(call: Call, length: int) -> tuple[int, int] | None:
 
 def range_headers(wanted: tuple[int, int] | None, length: int) -> dict[str, str]:
     """What an answer that could be a part says about it."""
-    if wanted is None:
-        return {"Accept-Ranges": "bytes"}
-    return {"Accept-Ranges": "bytes", "Content-Range": f"bytes {wanted[0]}-{wanted[1] - 1}/{length}"}
+    said = content_range(wanted, length)
+    return {"Accept-Ranges": "bytes"} | ({"Content-Range": said} if said else {})
+
+
+def content_range(wanted: tuple[int, int] | None, length: int) -> str:
+    """The value of Content-Range (RFC 9110 section 14.4); empty for the whole."""
+    return "" if wanted is None else f"bytes {wanted[0]}-{wanted[1] - 1}/{length}"
 
 
 def multipart_type(root: str, boundary: str) -> str:
@@ -124,9 +128,10 @@ def multipart_type(root: str, boundary: str) -> str:
     return f'multipart/related; type="{root}"; boundary={boundary}'
 
 
-def part_head(boundary: str, content_type: str, location: str = "") -> bytes:
+def part_head(boundary: str, content_type: str, location: str = "", *, content_range: str = "") -> bytes:
     """What stands before a part."""
     place = f"Content-Location: {location}\r\n" if location else ""
+    place += f"Content-Range: {content_range}\r\n" if content_range else ""
     return f"\r\n--{boundary}\r\nContent-Type: {content_type}\r\n{place}\r\n".encode("ascii")
 
 

@@ -9,7 +9,7 @@ from typing import Self
 from node.api.routing import Route
 from node.api.server import ApiServer
 from node.app.background import Background
-from node.app.dimse import open_pacs, storage_scp
+from node.app.dimse import build_dimse, open_pacs
 from node.app.exchange import Basis, Exchange, build_exchange
 from node.app.local import api_routes
 from node.app.network import build_network
@@ -89,7 +89,8 @@ class Node:
         basis = Basis(settings, identity, storage, network, clock, metrics, log, pacs)
         exchange = build_exchange(basis)
         await network.listen(stack, settings=settings, identity=identity, clock=clock, log=log)
-        scp = await stack.enter_async_context(storage_scp(basis, exchange))
+        dimse = build_dimse(basis, exchange)
+        scp = await stack.enter_async_context(dimse.scp)
         background = self._background = await stack.enter_async_context(Background(log))
         api = await stack.enter_async_context(self._api(basis, exchange))
         self._listeners = {
@@ -101,6 +102,7 @@ class Node:
             self._listeners["dicom-tls"] = str(Address(*scp.tls_address))
         exchange.run(background)
         background.start("pacs", pacs.run())
+        background.start("storage-commitment", dimse.commitment.run())
         background.start("trust", network.trust.run())
         background.start("pairing", network.pairing.run())
         background.start("presence", network.presence.run())

@@ -101,3 +101,11 @@ class QueryTooLarge(Retryable):
 
     code = "query_too_large"
     advice = "Ask more precisely: by patient, date or accession number."
+
+
+class CommitmentNotTaken(LeveretError):
+    """The DICOM system did not take a report of storage commitment."""
+
+    code = "commitment_not_taken"
+    advice = "Check that it accepts storage commitment reports (as SCU) on a new association from this node's AE title."
+    status = 502

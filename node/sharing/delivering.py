@@ -6,12 +6,10 @@ another patient begins it anew.
 
 import asyncio
 import contextlib
-import unicodedata
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from enum import Enum, auto
 from functools import partial
 
@@ -32,12 +30,13 @@ from node.model.delivery import (
     InstanceOutcome,
     StudyLink,
 )
-from node.model.ids import PatientKey, SOPInstanceUID, StudyInstanceUID
+from node.model.ids import SOPInstanceUID, StudyInstanceUID
 from node.model.instance import Demographics, StoredInstance, StudySummary
 from node.model.request import RequestState
 from node.model.transfer import TransferState
 from node.peers.messages import decode_body
 from node.sharing.links import Links, local_record
+from node.sharing.local_identity import local_identity, source_of
 from node.sharing.pacs import PacsDirectory
 from node.sharing.reading import caught_up
 from node.sharing.sender import Sender
@@ -48,8 +47,6 @@ from node.store.objects import ObjectStore
 from node.store.study_queries import InstanceQuery, StudyQuery, find_studies
 
 PROGRESS_SECONDS = 0.5  # how often outcomes are written down
-SYSTEM = "LEVERET"
-_MAX_SOURCE = 64  # LO
 
 
 class Next(Enum):
@@ -224,38 +221,11 @@ class Delivering:
         return missing, self._identities(step, record)
 
     def _identities(self, step: Step, record: Demographics) -> Callable[[StoredInstance], Identity | None]:
-        link, delivery = step.link, step.delivery
-        if link is None:
+        if step.link is None:
             return lambda _instance: None
-        source = self._source(step.study)
-        at = datetime.fromtimestamp(delivery.created_at, UTC).strftime("%Y%m%d%H%M%S+0000")
-        local: PatientKey = link.patient
-
-        def identity(instance: StoredInstance) -> Identity:
-            return Identity(
-                patient_id=local.patient_id,
-                issuer=local.issuer,
-                name=record.name,
-                birth_date=record.birth_date,
-                sex=record.sex,
-                accession=delivery.accession,
-                origin_id=instance.header.patient.patient_id,
-                origin_issuer=instance.header.patient.issuer,
-                source=source,
-                system=SYSTEM,
-                at=at,
-            )
-
-        return identity
-
-    def _source(self, study: StudySummary | None) -> str:
-        """Who the previous values come from, as any character set can say it."""
-        if study is None or study.origin is None:
-            return ""
-        name = next((peer.name for peer in self._parts.trust.peers() if peer.peer_id == study.origin), "")
-        plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().replace("\\", "")
-        short = f"({study.origin.log})"
-        return f"{plain[: _MAX_SOURCE - len(short) - 1].strip()} {short}".strip()
+        source = source_of(step.study, self._parts.trust.peers())
+        delivery = step.delivery
+        return local_identity(step.link, record, source=source, accession=delivery.accession, at=delivery.created_at)
 
     @asynccontextmanager
     async def _ledger(self, delivery_id: DeliveryId) -> AsyncIterator[Callable[[InstanceOutcome], None]]:

@@ -6,14 +6,17 @@ tried again at the end of the attempt's turn by whoever drives it.
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from node.dicom.contexts import AssociationPlan, Way, choose, plan_associations
 from node.dicom.outgoing import Copies, Outgoing
 from node.dicom.reconcile import Identity
-from node.dicom.upper_layer.requestor import Association
+from node.dicom.upper_layer.command import MoveOriginator
+from node.dicom.upper_layer.outgoing import Buffer
+from node.dicom.upper_layer.requestor import Reply
 from node.errors.base import LeveretError
 from node.errors.delivery import PacsOutOfResources
 from node.errors.dicom import DicomRefused
@@ -34,6 +37,25 @@ _NO_ROOM = 0xA700  # to A7FF: out of resources (PS3.4 table B.2-1)
 Report = Callable[[InstanceOutcome], None]
 # What goes wrong with one instance and says nothing about the others.
 _OF_ONE = (DicomRefused, ObjectDamaged, UnknownInstance)
+
+
+class Line(Protocol):
+    """An association that instances can be sent on: one that this node asked for, or one that it accepted (C-GET)."""
+
+    @property
+    def accepted(self) -> Mapping[int, tuple[str, str]]:
+        """Presentation contexts: id to abstract and transfer syntax."""
+
+    async def store(
+        self,
+        context_id: int,
+        pieces: AsyncIterable[Buffer],
+        *,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        originator: MoveOriginator | None = None,
+    ) -> Reply:
+        """C-STORE."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +83,19 @@ class Sender:
         identity: Callable[[StoredInstance], Identity | None],
         report: Report,
         losses: Counter[SOPInstanceUID],
+        *,
+        originator: MoveOriginator | None = None,
     ) -> None:
         """Send ``instances`` in their order; ``report`` hears what became of each. ``losses`` is kept between attempts.
+
+        ``originator``: whose C-MOVE it is.
 
         Raises:
             PacsOutOfResources: what was not reported is to be tried later.
             AssociationLost, AssociationBusy, DicomUnreachable: likewise.
             AssociationRejected and other LeveretError: not to be tried again without a change.
         """
-        turn = _Turn(self._store, self._copies, identity, report, losses)
+        turn = _Turn(self._store, self._copies, identity, report, losses, originator=originator)
         kinds = [(one.header.sop_class_uid, one.header.transfer_syntax_uid) for one in instances]
         for plan in plan_associations(kinds):
             left = deque(instances[index] for index in plan.instances)
@@ -77,6 +103,17 @@ class Sender:
                 await self._associate(pacs, plan, turn, left)
         if turn.without_room:
             raise PacsOutOfResources
+
+    async def send_on(
+        self,
+        line: Line,
+        instances: Sequence[StoredInstance],
+        identity: Callable[[StoredInstance], Identity | None],
+        report: Report,
+    ) -> None:
+        """Send ``instances`` on an association that is there; raises AssociationLost and whatever ``report`` raises."""
+        turn = _Turn(self._store, self._copies, identity, report, Counter(), originator=None)
+        await turn.send_all(line, deque(instances))
 
     async def _associate(self, pacs: Pacs, plan: AssociationPlan, turn: "_Turn", left: deque[StoredInstance]) -> None:
         try:
@@ -103,7 +140,10 @@ class _Turn:
         identity: Callable[[StoredInstance], Identity | None],
         report: Report,
         losses: Counter[SOPInstanceUID],
+        *,
+        originator: MoveOriginator | None,
     ) -> None:
+        self._originator = originator
         self.report = report
         self.losses = losses
         self.without_room = 0
@@ -111,7 +151,7 @@ class _Turn:
         self._copies = copies
         self._identity = identity
 
-    async def send_all(self, association: Association, left: deque[StoredInstance]) -> None:
+    async def send_all(self, association: Line, left: deque[StoredInstance]) -> None:
         """Send what is left; each instance leaves ``left`` once it is known what became of it."""
         async with self._made_ready(association, left) as ready:
             async for one in ready:
@@ -125,15 +165,16 @@ class _Turn:
         """Report an instance of which nothing could be sent."""
         self.report(_outcome(instance, Sent.NOT_CONVERTIBLE, code=error.code))
 
-    async def _send(self, association: Association, one: _Ready) -> None:
+    async def _send(self, association: Line, one: _Ready) -> None:
         assert one.way is not None, "there is no trouble"
         assert one.outgoing is not None, "there is no trouble"
         header = one.instance.header
         reply = await association.store(
             one.way.context_id,
-            one.outgoing.chunks(),
+            _padded(one.outgoing),
             sop_class_uid=header.sop_class_uid,
             sop_instance_uid=header.sop_instance_uid,
+            originator=self._originator,
         )
         if reply.status & 0xFF00 == _NO_ROOM:
             self.losses[header.sop_instance_uid] += 1
@@ -153,9 +194,7 @@ class _Turn:
         )
 
     @asynccontextmanager
-    async def _made_ready(
-        self, association: Association, left: deque[StoredInstance]
-    ) -> AsyncIterator[AsyncIterator[_Ready]]:
+    async def _made_ready(self, association: Line, left: deque[StoredInstance]) -> AsyncIterator[AsyncIterator[_Ready]]:
         """The instances in their order, up to AHEAD of them made ready before they are asked for."""
         tasks: deque[asyncio.Task[_Ready]] = deque()
         coming = deque(left)
@@ -174,7 +213,7 @@ class _Turn:
             if tasks:
                 await asyncio.wait(tasks)
 
-    async def _make_ready(self, association: Association, instance: StoredInstance) -> _Ready:
+    async def _make_ready(self, association: Line, instance: StoredInstance) -> _Ready:
         header = instance.header
         way = choose((header.sop_class_uid, header.transfer_syntax_uid), association.accepted)
         if way is None:
@@ -185,6 +224,14 @@ class _Turn:
             return _Ready(instance, way, await self._copies.prepare(reader, header, way.syntax, identity))
         except _OF_ONE as error:
             return _Ready(instance, trouble=error)
+
+
+async def _padded(outgoing: Outgoing) -> AsyncIterator[bytes]:
+    """The data set at an even length, as fragments must have (PS3.8 annex E): odd ones come from broken writers."""
+    async for piece in outgoing.chunks():
+        yield piece
+    if outgoing.size % 2:
+        yield b"\0"
 
 
 def _outcome(instance: StoredInstance, outcome: Sent, *, code: str) -> InstanceOutcome:

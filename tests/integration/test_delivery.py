@@ -10,8 +10,9 @@ import pytest
 from support.ct import CtStudy, dataset_of
 from support.pacs import CT, EXPLICIT, IMPLICIT, DeliveringNode, delivering, foreign, scripted_pacs
 from support.peers import free_port
-from support.sharing_node import sharing_node
+from support.sharing_node import SharingNode, befriend, sharing_node
 
+from node.crypto import sharecode
 from node.dicom.jsonmodel import study_result
 from node.errors.delivery import (
     AlreadyLinked,
@@ -20,16 +21,19 @@ from node.errors.delivery import (
     LinkConflict,
     NotLinked,
     OwnStudy,
+    PatientNotNamed,
     StudyNotLinked,
 )
 from node.errors.dimse import UnknownPacs
 from node.errors.storage import UnknownStudy
 from node.model.audit import AuditType
 from node.model.delivery import Delivery, DeliveryId, DeliveryState, Sent
-from node.model.ids import PatientKey, StudyInstanceUID
+from node.model.ids import PatientKey, RequestId, StudyInstanceUID
 from node.model.instance import Demographics
+from node.model.request import Subject
 from node.sharing import delivery_engine
-from node.sharing.deliveries import DeliveryOrder
+from node.sharing.deliveries import DeliveryOrder, DeliveryWish
+from node.store.engine import Write
 from node.store.study_queries import StudyQuery
 
 ACTOR = "user:clin"
@@ -295,3 +299,51 @@ async def test_what_the_pacs_does_not_take_is_converted_or_said(here: Delivering
     assert (refused.state, one.outcome, one.code) == (
         DeliveryState.INCOMPLETE, Sent.NOT_CONVERTIBLE, "service_not_accepted"
     )  # fmt: skip
+
+
+async def test_what_a_request_brings_waits_for_the_link_unless_the_match_is_confirmed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery_engine, "FIRST_RETRY_SECONDS", 0.1)
+    theirs = CtStudy(instances=3, seed=99)
+    local = PatientKey("ISSUER-asker", "LOCAL-77")
+    async with (
+        sharing_node("holder", tmp_path) as holder,
+        sharing_node("asker", tmp_path) as asker,
+        delivering(asker) as made,
+    ):
+        await befriend(holder, asker)
+        await holder.hold(theirs)
+        with scripted_pacs() as pacs:
+            await made.pacs(pacs.port)
+            first = await _ask_and_deliver(made, holder, theirs, local)
+            waiting = await ended(made, first, DeliveryState.UNLINKED)
+            assert (waiting.code, waiting.study) == ("study_not_linked", uid(theirs))
+            assert pacs.received == {}
+            await made.links.link(uid(theirs), local, by=ACTOR)
+            assert (await ended(made, first, DeliveryState.COMPLETED)).counts == {Sent.SENT: 3}
+            await made.links.unlink(uid(theirs), by=ACTOR)
+
+            await asker.hold(CtStudy(seed=5, patient_id="LOCAL-77"))  # now it is known who the local patient is
+            second = await _ask_and_deliver(made, holder, theirs, local)
+            assert (await ended(made, second, DeliveryState.COMPLETED)).patient == local
+            refused = await _ask_and_deliver(made, holder, theirs, local, code=sharecode.generate().text)
+            assert (await ended(made, refused, DeliveryState.FAILED)).code == "not_released"
+        assert pacs.dataset(theirs.sop_uid(1)).PatientID == "LOCAL-77"
+        with pytest.raises(PatientNotNamed):
+            await _ask_and_deliver(made, holder, theirs, None)
+
+
+async def _ask_and_deliver(
+    made: DeliveringNode, holder: SharingNode, study: CtStudy, patient: PatientKey | None, code: str = ""
+) -> DeliveryId:
+    ordered: list[DeliveryId] = []
+
+    async def also(tx: Write, request_id: RequestId) -> None:
+        wish = DeliveryWish("pacs")
+        ordered.append(await made.deliveries.expect(tx, request_id, wish, patient, by=ACTOR))
+
+    text = code or await holder.code_for(study)
+    order = made.node.order(holder, study, text, subject=Subject(patient))
+    await made.node.requests.ask(order, by=ACTOR, also=also)
+    return ordered[0]

@@ -1,0 +1,329 @@
+"""Offers: a clinician sends a study to a trusted facility, which accepts by hand or by policy and then pulls as always.
+
+Offering records a directive: the holder's clinician says that the patient agreed that *this* facility has *these*
+studies for two weeks. So the request that accepts the offer is decided like any other, and revoking the directive takes
+the offer back. What the other side must be told waits in its queue, however long it is away.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from node.clock import Clock
+from node.crypto.identity import Identity, public_key_of_certificate
+from node.crypto.jws import JwsType, sign_jws, verify_jws
+from node.errors.base import LeveretError
+from node.errors.offers import InvalidOffer, NoSuchOffer, OfferNotPending, OfferRefused
+from node.errors.peers import RemoteRefusal
+from node.log import Logger
+from node.model.access import Caller
+from node.model.audit import AuditEvent, AuditType, Outcome
+from node.model.consent import ConsentId, PurposeOfUse
+from node.model.directive import Directive, Effect, Scope
+from node.model.ids import PeerId, RequestId, StudyInstanceUID
+from node.model.instance import StudySummary
+from node.model.offer import (
+    MAX_OFFER_REASON,
+    MAX_OFFER_STUDIES,
+    MAX_PENDING,
+    OFFER_SECONDS,
+    OfferedStudy,
+    OfferEvent,
+    OfferId,
+    OfferState,
+    OfferText,
+)
+from node.model.request import MAX_SKEW_SECONDS, Subject
+from node.model.transfer import Direction
+from node.model.trust import TrustState
+from node.peers.client import PeerClients
+from node.peers.handlers_offers import MAX_OFFER_BYTES, OFFERS, REFUSAL, Refusal, decode_offer, encode_offer
+from node.sharing.ingest import Ingest
+from node.sharing.requests import RequestOrder, Requests
+from node.sharing.trust import TrustList
+from node.store import audit, directives, feeds
+from node.store import offers as rows
+from node.store.engine import Database, Read, Write
+from node.store.offers import Offer
+from node.store.study_queries import StudyQuery, find_studies
+
+LOOK_SECONDS = 5.0
+REQUEST_TIMEOUT = 7 * 86_400  # seconds that an accepted offer tries to reach its holder
+
+
+@dataclass(frozen=True, slots=True)
+class OfferParts:
+    """What offers work with."""
+
+    db: Database
+    ingest: Ingest
+    identity: Identity
+    trust: TrustList
+    clients: PeerClients
+    requests: Requests
+    clock: Clock
+    log: Logger
+
+
+@dataclass(frozen=True, slots=True)
+class OfferView:
+    """An offer and what it says."""
+
+    offer: Offer
+    text: OfferText
+
+
+class Offers:
+    """Both sides of offers (``peers.handlers_offers.OfferPort``)."""
+
+    def __init__(self, parts: OfferParts) -> None:
+        self._parts = parts
+        self._wake = asyncio.Event()
+        self._seen: set[PeerId] = set()
+
+    # The holder -----------------------------------------------------------------------------------------------------
+
+    async def make(self, to: PeerId, studies: Sequence[StudyInstanceUID], reason: str, *, caller: Caller) -> OfferView:
+        """Offer own studies of one patient to a trusted peer; it is told as soon as it can be reached.
+
+        Raises:
+            PeerNotTrusted. InvalidOffer: no studies, too many, of several patients, or not one's own.
+        """
+        parts, now = self._parts, self._parts.clock.now()
+        parts.trust.require_trusted(to)
+        if not 0 < len(reason.strip()) <= MAX_OFFER_REASON or not 1 <= len(set(studies)) <= MAX_OFFER_STUDIES:
+            raise InvalidOffer
+        async with parts.db.read() as rx:
+            found = await find_studies(rx, StudyQuery(study_uids=tuple(dict.fromkeys(studies)), own=True))
+        if len(found) != len(set(studies)) or len({study.patient for study in found}) != 1:
+            raise InvalidOffer
+        await parts.ingest.close_revisions([study.study_instance_uid for study in found], actor=caller.actor)
+        text = OfferText(
+            OfferId.new(), parts.identity.peer_id, to, now, now + OFFER_SECONDS, caller.name, caller.role.value,
+            reason.strip(), found[0].patient, found[0].demographics, tuple(_offered(study) for study in found),
+        )  # fmt: skip
+        token = sign_jws(parts.identity, JwsType.OFFER, encode_offer(text))
+        directive = _directive(text, caller)
+        offer = Offer(
+            text.offer_id, Direction.OUT, to, OfferState.QUEUED, token, _uids(text), directive.consent_id,
+            made_by=caller.actor, created_at=now, expires_at=text.expires_at, untold=True,
+        )  # fmt: skip
+        async with parts.db.write() as tx:
+            await directives.add(tx, directive)
+            await feeds.reconsider(tx, text.patient)
+            await rows.add(tx, offer)
+            await audit.append(tx, _event(AuditType.STUDY_OFFERED, text, now, caller.actor, to))
+            tx.after_commit(self._wake.set)
+        return OfferView(offer, text)
+
+    async def refused(self, peer: PeerId, offer_id: OfferId, reason: str) -> None:
+        """The recipient does not want it; the directive ends with that. Raises NoSuchOffer."""
+        now = self._parts.clock.now()
+        async with self._parts.db.write() as tx:
+            offer = await rows.get(tx, offer_id)
+            if offer is None or offer.peer != peer or offer.direction is not Direction.OUT:
+                raise NoSuchOffer
+            if offer.state is OfferState.REFUSED:
+                return
+            await rows.move(tx, offer, OfferEvent.REFUSE, reason=reason)
+            if offer.consent_id is not None:
+                await directives.revoke(tx, offer.consent_id, now)
+            text = self._own_text(offer)
+            await feeds.reconsider(tx, text.patient)
+            event = _event(AuditType.OFFER_DECIDED, text, now, f"peer:{peer.compact}", peer)
+            await audit.append(tx, replace(event, outcome=Outcome.REFUSED))
+
+    # The recipient --------------------------------------------------------------------------------------------------
+
+    async def offered(self, peer: PeerId, token: str) -> None:
+        """Take an offer; where the policy says so it is accepted at once.
+
+        Raises:
+            BadSignature, MalformedJws, RequestMalformed, OfferRefused: what is not believed, is over, or too much.
+        """
+        parts, now = self._parts, self._parts.clock.now()
+        text = self._read(peer, token)
+        if text.holder != peer or text.recipient != parts.identity.peer_id:
+            raise OfferRefused
+        if not text.at - MAX_SKEW_SECONDS <= now < text.expires_at:
+            raise OfferRefused
+        offer = Offer(
+            text.offer_id, Direction.IN, peer, OfferState.OFFERED, token, _uids(text),
+            created_at=now, expires_at=text.expires_at,
+        )  # fmt: skip
+        async with parts.db.write() as tx:
+            known = await rows.get(tx, text.offer_id)
+            if known is not None:
+                if (known.peer, known.token) != (peer, token):
+                    raise OfferRefused
+                return
+            if await rows.pending_of(tx, peer) >= MAX_PENDING:
+                raise OfferRefused
+            await rows.add(tx, offer)
+            await audit.append(tx, _event(AuditType.OFFER_RECEIVED, text, now, f"peer:{peer.compact}", peer))
+        if parts.trust.policy_of(peer).auto_accept:
+            await self._accept(OfferView(offer, text), user="node", role="operator", by="node")
+
+    async def accept(self, offer_id: OfferId, *, caller: Caller) -> RequestId:
+        """Ask for what was offered; the request under which it comes.
+
+        Raises:
+            NoSuchOffer, OfferNotPending, PeerNotTrusted.
+        """
+        view = await self._pending(offer_id)
+        return await self._accept(view, user=caller.name, role=caller.role.value, by=caller.actor)
+
+    async def refuse(self, offer_id: OfferId, reason: str, *, caller: Caller) -> None:
+        """Do not take it; the holder is told. Raises NoSuchOffer, OfferNotPending."""
+        view, now = await self._pending(offer_id), self._parts.clock.now()
+        async with self._parts.db.write() as tx:
+            offer = await _fresh(tx, offer_id)
+            words = reason[:MAX_OFFER_REASON]
+            await rows.move(tx, offer, OfferEvent.REFUSE, by=caller.actor, reason=words, untold=True)
+            event = _event(AuditType.OFFER_DECIDED, view.text, now, caller.actor, offer.peer)
+            await audit.append(tx, replace(event, outcome=Outcome.REFUSED))
+            tx.after_commit(self._wake.set)
+
+    async def page(self) -> list[OfferView]:
+        """Offers in both directions, newest first."""
+        async with self._parts.db.read() as rx:
+            return [OfferView(offer, self._text(offer)) for offer in await rows.page(rx)]
+
+    async def _accept(self, view: OfferView, *, user: str, role: str, by: str) -> RequestId:
+        text = view.text
+        order = RequestOrder(
+            peer=text.holder,
+            targets=_uids(text),
+            consent=None,  # the holder has it on file
+            user=user,
+            role=role,
+            subject=Subject(text.patient, text.demographics),
+            timeout=REQUEST_TIMEOUT,
+        )
+
+        async def also(tx: Write, request_id: RequestId) -> None:
+            offer = await _fresh(tx, text.offer_id)
+            await rows.move(tx, offer, OfferEvent.ACCEPT, by=by, request_id=request_id)
+            event = _event(AuditType.OFFER_DECIDED, text, self._parts.clock.now(), by, text.holder)
+            await audit.append(tx, event)
+
+        return await self._parts.requests.ask(order, by=by, also=also)
+
+    async def _pending(self, offer_id: OfferId) -> OfferView:
+        async with self._parts.db.read() as rx:
+            offer = await _fresh(rx, offer_id)
+        return OfferView(offer, self._text(offer))
+
+    # The messenger --------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Tell the other sides what they must know, and end what nobody accepted, until cancelled."""
+        while True:
+            self._wake.clear()
+            try:
+                await self._turn()
+            except LeveretError as error:
+                self._parts.log.warning("offers not looked at", component="offers", code=error.code)
+            try:
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    def peer_seen(self, peer: PeerId) -> None:
+        """The peer is there: what waits for it is tried at the next turn."""
+        self._seen.add(peer)
+
+    async def _turn(self) -> None:
+        now = self._parts.clock.now()
+        seen, self._seen = self._seen, set()
+        async with self._parts.db.write() as tx:
+            await rows.expire(tx, now)
+            for peer in seen:
+                await rows.hurry(tx, peer)
+        async with self._parts.db.read() as rx:
+            waiting = await rows.untold(rx, now)
+        trusted = [o for o in waiting if self._parts.trust.state_of(o.peer) is TrustState.TRUSTED]
+        await asyncio.gather(*(self._tell(offer) for offer in trusted))
+
+    async def _tell(self, offer: Offer) -> None:
+        client = self._parts.clients.get(offer.peer)
+        try:
+            if offer.direction is Direction.OUT:
+                await client.call("POST", OFFERS, body=offer.token.encode("ascii"))
+            else:
+                path = REFUSAL.format(id=offer.offer_id)
+                await client.call("POST", path, body=Refusal(offer.reason))
+        except LeveretError as error:
+            await self._not_told(offer, error)
+            return
+        async with self._parts.db.write() as tx:
+            if offer.direction is Direction.OUT and offer.state is OfferState.QUEUED:
+                await rows.move(tx, offer, OfferEvent.DELIVER)
+            else:
+                await rows.told(tx, offer)
+
+    async def _not_told(self, offer: Offer, error: LeveretError) -> None:
+        """What the other side refuses for good is over; anything else may pass."""
+        now = self._parts.clock.now()
+        is_final = isinstance(error, RemoteRefusal) and error.remote_code in {OfferRefused.code, NoSuchOffer.code}
+        async with self._parts.db.write() as tx:
+            if is_final and offer.direction is Direction.OUT:
+                await rows.move(tx, offer, OfferEvent.REFUSE, reason=OfferRefused.code)
+            elif is_final:
+                await rows.told(tx, offer)
+            else:
+                await rows.postpone(tx, offer, error.code, now)
+        self._parts.log.info("offer not delivered", peer=offer.peer.log, code=error.code)
+
+    def _read(self, peer: PeerId, token: str) -> OfferText:
+        key = public_key_of_certificate(self._parts.trust.certificate_of(peer))
+        return decode_offer(verify_jws(token, JwsType.OFFER, key, max_bytes=MAX_OFFER_BYTES))
+
+    def _own_text(self, offer: Offer) -> OfferText:
+        key = self._parts.identity.public_key
+        return decode_offer(verify_jws(offer.token, JwsType.OFFER, key, max_bytes=MAX_OFFER_BYTES))
+
+    def _text(self, offer: Offer) -> OfferText:
+        return self._own_text(offer) if offer.direction is Direction.OUT else self._read(offer.peer, offer.token)
+
+
+async def _fresh(rx: Read, offer_id: OfferId) -> Offer:
+    """An offer to this node that waits for a decision."""
+    offer = await rows.get(rx, offer_id)
+    if offer is None or offer.direction is not Direction.IN:
+        raise NoSuchOffer
+    if offer.state is not OfferState.OFFERED:
+        raise OfferNotPending
+    return offer
+
+
+def _offered(study: StudySummary) -> OfferedStudy:
+    return OfferedStudy(
+        study.study_instance_uid, study.date, tuple(sorted(study.modalities)), study.description, study.instances
+    )
+
+
+def _uids(text: OfferText) -> tuple[StudyInstanceUID, ...]:
+    return tuple(study.study for study in text.studies)
+
+
+def _directive(text: OfferText, caller: Caller) -> Directive:
+    return Directive(
+        consent_id=ConsentId.new(),
+        patient=text.patient,
+        effect=Effect.PERMIT,
+        recipient=text.recipient,
+        scope=Scope(studies=frozenset(_uids(text))),
+        purposes=frozenset({PurposeOfUse.TREAT}),
+        starts_at=text.at,
+        until=text.expires_at,
+        created_at=text.at,
+        recorded_by=caller.actor,
+    )
+
+
+def _event(kind: AuditType, text: OfferText, now: int, actor: str, peer: PeerId) -> AuditEvent:
+    detail: dict[str, str | int] = {"offer": str(text.offer_id), "studies": len(text.studies), "user": text.user}
+    study = text.studies[0].study if len(text.studies) == 1 else None
+    return AuditEvent(kind, now, actor, Outcome.SUCCESS, peer, text.patient, study, purpose="TREAT", detail=detail)

@@ -1,0 +1,172 @@
+"""Offers of this node and to it."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+import msgspec
+
+from node.model.consent import ConsentId
+from node.model.ids import PeerId, RequestId, StudyInstanceUID
+from node.model.offer import OfferEvent, OfferId, OfferState, next_offer_state, retry_in
+from node.model.transfer import Direction
+from node.store.engine import Read, Row, Write
+
+_COLUMNS = (
+    "offer_id, direction, peer, state, token, consent_id, request_id, reason, made_by, created_at, expires_at, untold,"
+    " attempts, code, studies"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One offer as it stands; ``token`` is the holder's JWS."""
+
+    offer_id: OfferId
+    direction: Direction
+    peer: PeerId
+    state: OfferState
+    token: str = field(repr=False)
+    studies: tuple[StudyInstanceUID, ...]
+    consent_id: ConsentId | None = None
+    request_id: RequestId | None = None
+    reason: str = field(default="", repr=False)
+    made_by: str = ""
+    created_at: int = 0
+    expires_at: int = 0
+    untold: bool = False
+    attempts: int = 0
+    code: str = ""
+
+
+async def add(tx: Write, one: Offer) -> bool:
+    """Keep an offer; False if its id is known."""
+    changed = await tx.execute(
+        f"INSERT INTO offer ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",  # noqa: S608 - fixed texts
+        (
+            one.offer_id.value,
+            one.direction.value,
+            one.peer.digest,
+            one.state.value,
+            one.token,
+            one.consent_id.value if one.consent_id else None,
+            one.request_id.value if one.request_id else None,
+            one.reason,
+            one.made_by,
+            one.created_at,
+            one.expires_at,
+            int(one.untold),
+            one.attempts,
+            one.code,
+            msgspec.json.encode([str(study) for study in one.studies]).decode(),
+        ),
+    )
+    return changed == 1
+
+
+async def get(rx: Read, offer_id: OfferId) -> Offer | None:
+    """One offer."""
+    row = await rx.fetch_one(f"SELECT {_COLUMNS} FROM offer WHERE offer_id = ?", (offer_id.value,))  # noqa: S608 - fixed texts
+    return None if row is None else _offer(row)
+
+
+async def page(rx: Read, limit: int = 1000) -> list[Offer]:
+    """Offers in both directions, newest first."""
+    sql = f"SELECT {_COLUMNS} FROM offer ORDER BY created_at DESC, rowid DESC LIMIT ?"  # noqa: S608 - fixed texts
+    return [_offer(row) for row in await rx.fetch_all(sql, (limit,))]
+
+
+async def pending_of(rx: Read, peer: PeerId) -> int:
+    """How many offers of this peer wait here."""
+    sql = "SELECT COUNT(*) FROM offer WHERE direction = 'in' AND state = 'OFFERED' AND peer = ?"
+    return int(await rx.fetch_value(sql, (peer.digest,)) or 0)
+
+
+async def untold(rx: Read, now: int) -> list[Offer]:
+    """What the other side must still be told, and may be tried now."""
+    sql = f"SELECT {_COLUMNS} FROM offer WHERE untold = 1 AND attempt_at <= ? ORDER BY attempt_at LIMIT 100"  # noqa: S608 - fixed texts
+    return [_offer(row) for row in await rx.fetch_all(sql, (now,))]
+
+
+async def move(
+    tx: Write,
+    one: Offer,
+    event: OfferEvent,
+    *,
+    by: str | None = None,
+    reason: str = "",
+    request_id: RequestId | None = None,
+    untold: bool = False,
+) -> OfferState:
+    """Move it by the table; raises OfferNotPending."""
+    state = next_offer_state(one.state, event)
+    asked = request_id or one.request_id
+    await tx.execute(
+        "UPDATE offer SET state = ?, made_by = COALESCE(?, made_by), reason = ?, request_id = ?, untold = ?,"
+        " attempts = 0, attempt_at = 0, code = '' WHERE offer_id = ?",
+        (
+            state.value,
+            by,
+            reason or one.reason,
+            asked.value if asked else None,
+            int(untold),
+            one.offer_id.value,
+        ),
+    )
+    return state
+
+
+async def told(tx: Write, one: Offer) -> None:
+    """The other side knows."""
+    await tx.execute("UPDATE offer SET untold = 0, code = '' WHERE offer_id = ?", (one.offer_id.value,))
+
+
+async def postpone(tx: Write, one: Offer, code: str, now: int) -> None:
+    """The other side could not be told."""
+    await tx.execute(
+        "UPDATE offer SET attempts = attempts + 1, attempt_at = ?, code = ? WHERE offer_id = ?",
+        (now + retry_in(one.attempts), code, one.offer_id.value),
+    )
+
+
+async def hurry(tx: Write, peer: PeerId) -> None:
+    """The peer is there: what waits for it is tried now."""
+    await tx.execute("UPDATE offer SET attempt_at = 0 WHERE untold = 1 AND peer = ?", (peer.digest,))
+
+
+async def expire(tx: Write, now: int) -> int:
+    """End those that nobody accepted in time; how many."""
+    return await tx.execute(
+        "UPDATE offer SET state = 'EXPIRED', untold = 0 WHERE state IN ('QUEUED', 'OFFERED') AND expires_at <= ?",
+        (now,),
+    )
+
+
+async def accept_released(tx: Write, peer: PeerId, scope: Collection[StudyInstanceUID]) -> None:
+    """A release to ``peer``: the open offers whose studies it has are accepted with that."""
+    rows = await tx.fetch_all(
+        f"SELECT {_COLUMNS} FROM offer WHERE direction = 'out' AND peer = ? AND state IN ('QUEUED', 'OFFERED')",  # noqa: S608 - fixed texts
+        (peer.digest,),
+    )
+    for offer in map(_offer, rows):
+        if set(offer.studies) <= set(scope):
+            await move(tx, offer, OfferEvent.ACCEPT)
+
+
+def _offer(row: Row) -> Offer:
+    return Offer(
+        offer_id=OfferId(bytes(row[0])),
+        direction=Direction(row[1]),
+        peer=PeerId(bytes(row[2])),
+        state=OfferState(row[3]),
+        token=row[4],
+        studies=tuple(StudyInstanceUID(uid) for uid in msgspec.json.decode(row[14], type=list[str])),
+        consent_id=None if row[5] is None else ConsentId(bytes(row[5])),
+        request_id=None if row[6] is None else RequestId(bytes(row[6])),
+        reason=row[7],
+        made_by=row[8],
+        created_at=row[9],
+        expires_at=row[10],
+        untold=bool(row[11]),
+        attempts=row[12],
+        code=row[13],
+    )

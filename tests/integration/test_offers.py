@@ -1,0 +1,252 @@
+"""A facility sends a study without being asked: accepted by hand or by policy, or refused, or taken back in time."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.ct import CtStudy
+from support.sharing_node import SharingNode, befriend, sharing_node
+from support.tasks import in_background
+
+from node.crypto.identity import Identity
+from node.crypto.jws import JwsType, sign_jws
+from node.errors.crypto_identity import BadSignature
+from node.errors.offers import InvalidOffer, NoSuchOffer, OfferNotPending, OfferRefused
+from node.errors.sharing import RequestMalformed
+from node.errors.trust import UnknownPeer
+from node.model.access import Caller, Role
+from node.model.audit import AuditType, Outcome
+from node.model.ids import PatientKey, PeerId, StudyInstanceUID
+from node.model.instance import Demographics
+from node.model.offer import MAX_PENDING, OFFER_SECONDS, OfferedStudy, OfferId, OfferState, OfferText
+from node.model.transfer import Direction
+from node.peers.handlers_offers import decode_offer, encode_offer
+from node.sharing.offers import OfferView
+from node.store import directives
+
+STUDY = CtStudy(instances=3, rows=16)
+OTHER = CtStudy(instances=2, rows=16, seed=2, patient_id="CT-0002", patient_name="Other^Olga", sex="M")
+UID, OTHER_UID = StudyInstanceUID(STUDY.study_uid), StudyInstanceUID(OTHER.study_uid)
+DOCTOR = Caller("user:doctor", Role.CLINICIAN)
+
+
+class Facility:
+    """A node that offers and is offered."""
+
+    def __init__(self, node: SharingNode) -> None:
+        self.node, self.offers = node, node.offers
+
+    @property
+    def peer_id(self) -> PeerId:
+        return self.node.peer_id
+
+    async def only(self) -> OfferView:
+        (view,) = await self.offers.page()
+        return view
+
+
+Two = tuple[Facility, Facility]
+
+
+@pytest.fixture
+async def two(tmp_path: Path) -> AsyncIterator[Two]:
+    async with AsyncExitStack() as stack:
+        nodes = [await stack.enter_async_context(sharing_node(name, tmp_path)) for name in ("north", "lake")]
+        await befriend(*nodes)
+        north, lake = (Facility(node) for node in nodes)
+        await north.node.hold(STUDY, OTHER)
+        async with in_background(north.offers.run(), lake.offers.run()):
+            yield north, lake
+
+
+async def until(check: Callable[[], Awaitable[object]], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not await check():
+        assert time.monotonic() < deadline, "waited in vain"
+        await asyncio.sleep(0.05)
+
+
+async def arrived(lake: Facility) -> bool:
+    return bool(await lake.offers.page())
+
+
+async def state_is(facility: Facility, state: OfferState) -> bool:
+    return (await facility.only()).offer.state is state
+
+
+async def test_an_offer_is_accepted_by_hand_and_comes_as_any_transfer(two: Two) -> None:
+    north, lake = two
+    made = await north.offers.make(lake.peer_id, [UID], "trauma, arriving at noon", caller=DOCTOR)
+    await until(lambda: arrived(lake))
+    view = await lake.only()
+    assert view.text == made.text
+    assert (view.text.reason, view.text.user) == ("trauma, arriving at noon", "doctor")
+    assert view.text.studies[0].instances == 3
+    await until(lambda: state_is(north, OfferState.OFFERED))
+    request_id = await lake.offers.accept(view.offer.offer_id, caller=DOCTOR)
+    assert (await lake.node.requests.wait(request_id)).state == "COMPLETED"
+    held = await lake.node.bytes_of(STUDY.sop_uid(n) for n in range(1, 4))
+    assert len(held) == 3
+    assert await state_is(north, OfferState.ACCEPTED)
+    assert (await lake.only()).offer.request_id == request_id
+    kinds = [AuditType.STUDY_OFFERED, AuditType.RELEASED, AuditType.RECEIPT_RECEIVED]
+
+    async def signed_for() -> bool:
+        return [event.type for event in await north.node.events(*kinds)] == kinds
+
+    await until(signed_for)
+    with pytest.raises(OfferNotPending):
+        await lake.offers.accept(view.offer.offer_id, caller=DOCTOR)
+
+
+async def test_a_policy_accepts_by_itself(two: Two) -> None:
+    north, lake = two
+    await lake.node.trust.set_policy(north.peer_id, {"auto_accept": "true"}, actor="user:op")
+    await north.offers.make(lake.peer_id, [UID], "second opinion", caller=DOCTOR)
+
+    await until(lambda: state_is(north, OfferState.ACCEPTED))
+    request_id = (await lake.only()).offer.request_id
+    assert request_id is not None
+    assert (await lake.node.requests.wait(request_id)).state == "COMPLETED"
+
+
+async def test_a_refusal_is_told_and_ends_the_consent(two: Two) -> None:
+    north, lake = two
+    made = await north.offers.make(lake.peer_id, [UID], "second opinion", caller=DOCTOR)
+    await until(lambda: arrived(lake))
+    offer_id = (await lake.only()).offer.offer_id
+    await lake.offers.refuse(offer_id, "not our patient", caller=DOCTOR)
+    await until(lambda: state_is(north, OfferState.REFUSED))
+    assert (await north.only()).offer.reason == "not our patient"
+    assert made.offer.consent_id is not None
+    async with north.node.db.read() as rx:
+        directive = await directives.get(rx, made.offer.consent_id)
+    assert directive is not None
+    assert directive.revoked_at is not None
+    (event,) = await north.node.events(AuditType.OFFER_DECIDED)
+    assert event.outcome is Outcome.REFUSED
+    request = await lake.node.requests.ask(lake.node.order(north.node, STUDY, None), by="user:doctor")
+    assert (await lake.node.requests.wait(request)).code == "not_released"
+
+
+async def test_an_offer_that_was_taken_back_releases_nothing(two: Two) -> None:
+    north, lake = two
+    made = await north.offers.make(lake.peer_id, [UID], "second opinion", caller=DOCTOR)
+    await until(lambda: arrived(lake))
+    assert made.offer.consent_id is not None
+    async with north.node.db.write() as tx:
+        await directives.revoke(tx, made.offer.consent_id, north.node.clock.now())
+    request_id = await lake.offers.accept((await lake.only()).offer.offer_id, caller=DOCTOR)
+    view = await lake.node.requests.wait(request_id)
+    assert (view.state, view.code) == ("REFUSED", "not_released")
+
+
+async def test_only_what_was_offered_is_released(two: Two) -> None:
+    north, lake = two
+    await north.offers.make(lake.peer_id, [UID], "second opinion", caller=DOCTOR)
+    await until(lambda: arrived(lake))
+    request = await lake.node.requests.ask(lake.node.order(north.node, OTHER, None), by="user:doctor")
+    assert (await lake.node.requests.wait(request)).code == "not_released"
+
+
+UNKNOWN = StudyInstanceUID("1.2.3")
+
+
+@pytest.mark.parametrize("uids", [[], [UID, OTHER_UID], [UNKNOWN]], ids=["none", "two patients", "unknown"])
+async def test_what_cannot_be_offered(two: Two, uids: list[StudyInstanceUID]) -> None:
+    north, lake = two
+    with pytest.raises(InvalidOffer):
+        await north.offers.make(lake.peer_id, uids, "why", caller=DOCTOR)
+    with pytest.raises(InvalidOffer):
+        await north.offers.make(lake.peer_id, [UID], "  ", caller=DOCTOR)
+    with pytest.raises(UnknownPeer):
+        await north.offers.make(PeerId(bytes(32)), [UID], "why", caller=DOCTOR)
+
+
+async def test_a_received_study_is_not_offered_onward(two: Two) -> None:
+    north, lake = two
+    await lake.node.trust.set_policy(north.peer_id, {"auto_accept": "true"}, actor="user:op")
+    await north.offers.make(lake.peer_id, [UID], "second opinion", caller=DOCTOR)
+    await until(lambda: state_is(north, OfferState.ACCEPTED))
+    with pytest.raises(InvalidOffer):
+        await lake.offers.make(north.peer_id, [UID], "onward", caller=DOCTOR)
+
+
+async def test_an_offer_expires(two: Two) -> None:
+    north, lake = two
+    await north.offers.make(lake.peer_id, [UID], "second opinion", caller=DOCTOR)
+    await until(lambda: arrived(lake))
+    lake.node.clock.offset = OFFER_SECONDS + 1
+    await until(lambda: state_is(lake, OfferState.EXPIRED))
+    with pytest.raises(OfferNotPending):
+        await lake.offers.accept((await lake.only()).offer.offer_id, caller=DOCTOR)
+
+
+async def test_offers_that_are_not_believed(two: Two) -> None:
+    north, lake = two
+    made = await north.offers.make(lake.peer_id, [UID], "second opinion", caller=DOCTOR)
+    text, me = made.text, north.node.identity
+
+    async def give(token: str) -> None:
+        await lake.offers.offered(north.peer_id, token)
+
+    def signed(by: Identity = me, **changes: object) -> str:
+        new = replace(text, **{"offer_id": OfferId.new(), **changes})  # type: ignore[arg-type]  # fields of their types
+        return sign_jws(by, JwsType.OFFER, encode_offer(new))
+
+    with pytest.raises(BadSignature):
+        await give(signed(Identity.generate()))
+    for changes in (
+        {"recipient": north.peer_id},
+        {"holder": lake.peer_id},
+        {"at": text.at - OFFER_SECONDS - 10, "expires_at": text.at - 10},
+        {"at": text.at + 10_000, "expires_at": text.at + 20_000},
+        {"expires_at": text.at + OFFER_SECONDS + 1},
+        {"expires_at": text.at},
+        {"studies": (text.studies[0], text.studies[0])},
+    ):
+        with pytest.raises(OfferRefused):
+            await give(signed(**changes))
+    with pytest.raises(RequestMalformed):
+        await give(signed(studies=()))
+    await until(lambda: arrived(lake))
+    await give(made.offer.token)
+    assert len(await lake.offers.page()) == 1, "the same again is as good"
+    with pytest.raises(OfferRefused):
+        await give(signed(offer_id=text.offer_id, reason="another under the same id"))
+
+
+async def test_a_flood_of_offers_is_refused(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    north, lake = two
+    monkeypatch.setattr("node.sharing.offers.MAX_PENDING", 2)
+    assert MAX_PENDING > 2
+    for _ in range(3):
+        await north.offers.make(lake.peer_id, [UID], "again", caller=DOCTOR)
+
+    async def settled() -> bool:
+        return sum(view.offer.state is OfferState.REFUSED for view in await north.offers.page()) == 1
+
+    await until(settled)
+    assert len(await lake.offers.page()) == 2
+
+
+async def test_nobody_decides_for_another(two: Two) -> None:
+    north, lake = two
+    made = await north.offers.make(lake.peer_id, [UID], "second opinion", caller=DOCTOR)
+    with pytest.raises(NoSuchOffer):
+        await north.offers.refused(PeerId(b"x" * 32), made.offer.offer_id, "mine")
+    with pytest.raises(NoSuchOffer):
+        await north.offers.accept(made.offer.offer_id, caller=DOCTOR)
+    assert made.offer.direction is Direction.OUT
+
+
+def test_the_message_reads_back() -> None:
+    text = OfferText(
+        OfferId(bytes(16)), PeerId(b"h" * 32), PeerId(b"r" * 32), 5, 9, "u", "clinician", "why", PatientKey("I", "1"),
+        Demographics("A^B", "19700101", "F"), (OfferedStudy(UID, "20200101", ("CT",), "thorax", 3),),
+    )  # fmt: skip
+    assert decode_offer(encode_offer(text)) == text

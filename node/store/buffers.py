@@ -8,10 +8,11 @@ import threading
 
 MAX_KEPT_BYTES = 64 * 1024 * 1024  # memory that stays with an idle store
 _SMALLEST = 1 << 16
+_STEPS = 8  # sizes between two powers of two: enough that little is wasted, few enough that images of a kind share one
 
 
 class Buffers:
-    """A pool of buffers whose sizes are powers of two. May be used from any thread."""
+    """A pool of buffers of a limited number of sizes. May be used from any thread."""
 
     def __init__(self) -> None:
         self._free: dict[int, list[bytearray]] = {}
@@ -20,7 +21,8 @@ class Buffers:
 
     def take(self, size: int) -> bytearray:
         """A buffer of ``size`` bytes at least, with whatever it held before."""
-        rounded = max(_SMALLEST, 1 << (size - 1).bit_length())
+        step = max(_SMALLEST, (1 << max(0, size - 1).bit_length()) // (2 * _STEPS))
+        rounded = -(-max(size, 1) // step) * step
         with self._lock:
             free = self._free.get(rounded)
             if free:

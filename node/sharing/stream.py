@@ -25,7 +25,8 @@ from node.store.reading import ObjectReader, Opening
 
 STOP_SECONDS = 0.5  # between the order to stop and the cut
 WHOLE_BYTES = 8 * 1024 * 1024  # objects up to this are decrypted in one go, so damage is known before the first byte
-GROUP_BYTES = 2 * 1024 * 1024  # of small objects that are read in one visit to a thread, while others are sent
+LOOK_UP = 64  # instances whose places are looked up at once, and the most that are read together
+GROUP_BYTES = 4 * 1024 * 1024  # of small objects that are read in one visit to a thread, while others are sent
 LANE_BYTES = 64 * 1024 * 1024  # of objects in memory for one peer, however many streams it opens and does not read
 BURST_SECONDS = 0.25  # what a pace may save up; short, so that a low rate is smooth
 
@@ -117,6 +118,7 @@ class OutStream:
         self._manifest = manifest
         self._indexes = indexes
         self._check = check
+        self._places: dict[int, ObjectReader | None] = {}  # of the instances that come next
 
     async def run(self, write: Writer) -> None:
         """Write the whole stream, its end frame included.
@@ -160,7 +162,7 @@ class OutStream:
         size = 0
         for index in self._indexes:
             more = self._manifest.instances[index][1].size
-            if group and size + more > GROUP_BYTES:
+            if group and (size + more > GROUP_BYTES or len(group) == LOOK_UP):
                 yield group
                 group, size = [], 0
             group.append(index)
@@ -185,12 +187,7 @@ class OutStream:
         entries = [self._manifest.instances[index][1] for index in indexes]
         taken = await self._live.lane.memory.take(sum(min(2 * entry.size, 2 * WHOLE_BYTES) for entry in entries))
         try:
-            found = await self._store.readers([entry.sop_instance_uid for entry in entries])
-            readers = {
-                index: found[entry.sop_instance_uid]
-                for index, entry in zip(indexes, entries, strict=True)
-                if entry.sop_instance_uid in found and found[entry.sop_instance_uid].size == entry.size
-            }
+            readers = await self._look_up(indexes)
             openings = await self._open(list(readers.values()))
         except BaseException:
             self._live.lane.memory.give_back(taken)
@@ -201,6 +198,16 @@ class OutStream:
             if isinstance(opening, Opening)
         }
         return _Group([(index, opened.get(index)) for index in indexes], taken)
+
+    async def _look_up(self, indexes: Sequence[int]) -> dict[int, ObjectReader]:
+        """Readers of those that are still held as they were released."""
+        if any(index not in self._places for index in indexes):
+            start = self._indexes.index(indexes[0])
+            ahead = {i: self._manifest.instances[i][1] for i in self._indexes[start : start + LOOK_UP]}
+            found = await self._store.readers([entry.sop_instance_uid for entry in ahead.values()])
+            self._places = {i: found.get(entry.sop_instance_uid) for i, entry in ahead.items()}
+        places = [(index, self._places.get(index), self._manifest.instances[index][1].size) for index in indexes]
+        return {index: reader for index, reader, size in places if reader is not None and reader.size == size}
 
     async def _open(self, readers: Sequence[ObjectReader]) -> Sequence[Opening | ObjectDamaged]:
         if not readers:

@@ -25,6 +25,7 @@ class JwsType(StrEnum):
     RECEIPT = "leveret-receipt+jws"
     WITHDRAWAL = "leveret-withdrawal+jws"
     WITHDRAWAL_ACK = "leveret-withdrawal-ack+jws"
+    OFFER = "leveret-offer+jws"
     GRANT = "leveret-grant+jws"  # by a patient's key
 
 

@@ -149,6 +149,7 @@ class PeerPolicy:
     daily_questions: int = DEFAULT_DAILY_QUESTIONS
     daily_releases: int = 0  # requests of it released in a day; 0: no limit
     purposes: str = ""  # purpose-of-use codes it may have images for, comma-separated; empty: all
+    auto_accept: bool = False  # what it offers is taken without a person
     hours: str = ""  # HH:MM-HH:MM, the facility's time, when releases go out unseen; empty: always
 
     def accepts(self, kind: ConsentKind) -> bool:

@@ -15,7 +15,7 @@ from node.errors.storage import UnknownStudy
 from node.model.audit import AuditEvent, AuditType
 from node.model.consent import ConsentKind
 from node.model.decide import Consent, Decision, FoundStudy, Match, Permit, Standing, decide
-from node.model.directive import Effect, StudyTraits
+from node.model.directive import Effect, traits_of
 from node.model.ids import PatientKey, PeerId, StudyInstanceUID, StudyRef
 from node.model.instance import Demographics, StudySummary
 from node.model.match import identify
@@ -25,7 +25,7 @@ from node.model.transfer import Direction, TransferState
 from node.model.trust import PeerPolicy
 from node.peers.messages import MAX_FORMERLY, encode_manifest
 from node.sharing.evidence import Proven
-from node.store import audit, brought, consents, directives, feeds, requests, revisions, transfers
+from node.store import audit, brought, consents, directives, feeds, offers, requests, revisions, transfers
 from node.store import identity as identities
 from node.store.brought import EmergencyReview
 from node.store.engine import Read, Write
@@ -80,7 +80,7 @@ async def _found(rx: Read, request: ReleaseRequest, target: StudyTarget, study: 
         study.study_instance_uid,
         study.patient,
         is_own=study.origin is None,
-        traits=StudyTraits(frozenset(study.modalities), frozenset(study.body_parts), study.date),
+        traits=traits_of(study),
         identification=identify(request.subject, study.patient, study.demographics, namesakes=alike),
         opted_out=await feeds.is_opted_out(rx, study.patient),
     )
@@ -95,6 +95,7 @@ async def release(
     manifest = ReleaseManifest(request.request_id, identity.peer_id, request.requester, now, expires_at, tuple(studies))
     token = await asyncio.to_thread(_sign, identity, manifest)
     await _consume(tx, request, permit, now)
+    await offers.accept_released(tx, request.requester, permit.scope)
     await transfers.add(tx, request.request_id, Direction.OUT, request.requester, TransferState.AUTHORIZED, at=now)
     await transfers.set_release(tx, token, manifest_digest(token), manifest)
     for study in studies:

@@ -11,6 +11,7 @@ from node.api.dicomweb.stow import Stow
 from node.api.dicomweb.wado import Wado
 from node.api.rest.announcements import AnnouncementsResource
 from node.api.rest.audit import AuditResource
+from node.api.rest.consents import ConsentsResource
 from node.api.rest.corrections import CorrectionsResource
 from node.api.rest.deliveries import DeliveriesResource
 from node.api.rest.health import Health
@@ -58,6 +59,13 @@ def api_routes(
             imports=exchange.imports,
             audit=storage.audit,
             clock=clock,
+        ),
+        ConsentsResource(
+            exchange.consents,
+            exchange.emergencies,
+            trust=network.trust,
+            me=basis.identity.peer_id,
+            issuer=basis.issuer,
         ),
         ShareCodesResource(exchange.codes, issuer=basis.issuer, clock=clock),
         WithdrawalsResource(exchange.lifecycle.withdrawals, History(storage.db, storage.store, clock)),
@@ -111,6 +119,7 @@ def _status(
         requests=exchange.requests,
         inbox=exchange.inbox,
         withdrawals=exchange.lifecycle.withdrawals,
+        emergencies=exchange.emergencies,
         addresses=addresses,
         problems=problems,
     )

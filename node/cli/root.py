@@ -24,6 +24,7 @@ _COMMANDS = {
     "peers": "node.cli.peers:peers",
     "announce": "node.cli.priors:announce",
     "share-code": "node.cli.share_codes:share_code",
+    "consent": "node.cli.consents:consent",
     "priors": "node.cli.priors:priors",
     "request": "node.cli.requests:request",
     "inbox": "node.cli.inbox:inbox",

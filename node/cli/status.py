@@ -32,6 +32,9 @@ def status(session: Session) -> None:
             )
         if told["received"]:
             click.echo(f"  notices    {told['received']} from other facilities (leveret withdrawals received)")
+        if s["emergencies"]:
+            released = show.plural(s["emergencies"], "release")
+            click.secho(f"  ! {released} by break-glass to review: leveret consent emergencies list", fg="red")
         if s["quarantined"]:
             click.secho(f"  ! {s['quarantined']} in quarantine: see leveret quarantine list", fg="red")
         for problem in s["problems"]:

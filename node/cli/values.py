@@ -1,6 +1,8 @@
 """Values as people type them on the command line."""
 
 import re
+import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
@@ -49,3 +51,23 @@ class Setting(click.ParamType[tuple[str, str]]):
         if not equals or not key:
             self.fail("write it like auto_release=false", param, ctx)
         return key.strip(), text.strip()
+
+
+class StudyDate(BirthDate):
+    """The same form for the day of a study."""
+
+
+class Moment(click.ParamType[int]):
+    """``2027-12-31`` (the end of that day, UTC) or a duration from now: becomes seconds since the epoch."""
+
+    name = "moment"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Seconds since the epoch."""
+        if isinstance(value, int):
+            return value
+        try:
+            day = datetime.strptime(str(value).strip(), "%Y-%m-%d").replace(tzinfo=UTC)
+        except ValueError:
+            return int(time.time()) + Duration().convert(value, param, ctx)
+        return int((day + timedelta(days=1)).timestamp())

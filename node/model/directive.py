@@ -5,11 +5,16 @@ A directive says who may have what, for what purpose, from when until when. PERM
 for CT does not cover a study without a modality, a DENY for CT does.
 """
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import date
 from enum import StrEnum
 
+from node.errors.consents import InvalidDirective
 from node.model.consent import ConsentId, ConsentKind, PurposeOfUse, RefusalCode
 from node.model.ids import PatientKey, PeerId, StudyInstanceUID
+from node.model.instance import StudySummary
 
 MAX_DIRECTIVE_STUDIES = 200  # named studies in one directive
 MAX_DIRECTIVE_VALUES = 32  # modalities or body parts in one directive
@@ -33,6 +38,11 @@ class StudyTraits:
     modalities: frozenset[str] = frozenset()
     body_parts: frozenset[str] = frozenset()
     date: str = ""  # YYYYMMDD
+
+
+def traits_of(study: StudySummary) -> StudyTraits:
+    """The traits of a study that is held."""
+    return StudyTraits(frozenset(study.modalities), frozenset(study.body_parts), study.date)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +83,63 @@ class Scope:
 
 
 @dataclass(frozen=True, slots=True)
+class DirectiveOrder:
+    """What somebody wants recorded; times in seconds since the epoch, ``starts_at`` None for now."""
+
+    patient: PatientKey
+    effect: Effect
+    recipient: PeerId | None = None
+    scope: Scope = field(default_factory=Scope)
+    purposes: frozenset[PurposeOfUse] = frozenset()
+    starts_at: int | None = None
+    until: int | None = None
+    recorded_by: str = field(default="", repr=False)
+
+
+_CODE_STRING = re.compile(r"[A-Z0-9_ ]{1,16}")  # PS3.5 6.2 CS
+MAX_STAFF = 128  # characters of who recorded it
+MAX_TIME = 2**40
+
+
+def check_order(order: DirectiveOrder, now: int) -> None:
+    """Raises InvalidDirective for what cannot be kept, or would never say anything."""
+    scope = order.scope
+    if not order.patient.patient_id.strip() or not order.patient.issuer.strip():
+        raise InvalidDirective("whose consent it is")
+    if len(scope.studies) > MAX_DIRECTIVE_STUDIES:
+        raise InvalidDirective("too many studies")
+    for values in (scope.modalities, scope.body_parts):
+        if len(values) > MAX_DIRECTIVE_VALUES or not all(_CODE_STRING.fullmatch(value) for value in values):
+            raise InvalidDirective("modality or body part")
+    _check_dates(scope)
+    starts = now if order.starts_at is None else order.starts_at
+    if not 0 <= starts <= MAX_TIME:
+        raise InvalidDirective("when it begins")
+    if order.until is not None and not max(starts, now) < order.until <= MAX_TIME:
+        raise InvalidDirective("it would be over already")
+    if len(order.recorded_by) > MAX_STAFF or not order.recorded_by.isprintable():
+        raise InvalidDirective("who recorded it")
+
+
+def _check_dates(scope: Scope) -> None:
+    for text in (scope.from_date, scope.to_date):
+        if text and not _is_date(text):
+            raise InvalidDirective("a study date is not YYYYMMDD")
+    if scope.from_date and scope.to_date and scope.from_date > scope.to_date:
+        raise InvalidDirective("the dates are the wrong way round")
+
+
+def _is_date(text: str) -> bool:
+    if not re.fullmatch(r"[0-9]{8}", text):
+        return False
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+@dataclass(frozen=True, slots=True)
 class Directive:
     """One directive as it stands now."""
 
@@ -106,3 +173,21 @@ class Directive:
     def denies(self, patient: PatientKey, study: StudyInstanceUID, traits: StudyTraits) -> bool:
         """Whether it forbids that study; period, recipient and purpose are the caller's to ask."""
         return self.effect is Effect.DENY and self.patient == patient and self.scope.may_cover(study, traits)
+
+
+def permitted_on_file(  # noqa: PLR0917 - the facts, each of its own type
+    on_file: Iterable[Directive],
+    requester: PeerId,
+    purpose: PurposeOfUse,
+    patient: PatientKey,
+    study: StudyInstanceUID,
+    traits: StudyTraits,
+    now: int,
+) -> bool:
+    """Whether directives alone let ``requester`` have ``study`` at ``now``: one surely permits, and none denies."""
+    standing = [one for one in on_file if one.refusal(now) is None and one.is_about(requester, purpose)]
+    permits = any(
+        one.effect is Effect.PERMIT and one.patient == patient and one.scope.surely_covers(study, traits)
+        for one in standing
+    )
+    return permits and not any(one.denies(patient, study, traits) for one in standing)

@@ -131,7 +131,7 @@ def encode_grant(grant: GrantText) -> bytes:
             nbf=grant.not_before,
             exp=grant.expires_at,
             purposes=sorted(grant.purposes),
-            studies=sorted(scope.studies),
+            studies=sorted(str(uid) for uid in scope.studies),
             modalities=sorted(scope.modalities),
             body_parts=sorted(scope.body_parts),
             from_date=scope.from_date,

@@ -152,7 +152,8 @@ class Announcer:
     def _terms(self, policy: PeerPolicy) -> str:
         """The settings that shape announcements for a peer: when they change, all is looked at again."""
         detail = self._settings.label_detail or policy.label_detail
-        return msgspec.json.encode([RULE_SET, detail, sorted(self._settings.shared_issuers)]).decode()
+        on_file = [policy.accept_directive, policy.purposes] if self._consents is not None else []
+        return msgspec.json.encode([RULE_SET, detail, sorted(self._settings.shared_issuers), *on_file]).decode()
 
     async def _plan(self, rx: Read, peer: PeerId, studies: Sequence[StudyInstanceUID], policy: PeerPolicy) -> _Plan:
         told = await feeds.announced(rx, peer, studies)

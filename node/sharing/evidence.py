@@ -15,7 +15,7 @@ from node.model.decide import Consent
 from node.model.evidence import Attestation, Emergency, Grant
 from node.model.ids import PeerId
 from node.model.request import AttestedProof, CodeProof, EmergencyProof, GrantProof, SignedRequest
-from node.peers.proofs import MAX_GRANT_BYTES, decode_grant, decode_proof, encode_proof, signer_of_grant
+from node.peers.proofs import MAX_GRANT_BYTES, GrantText, decode_grant, decode_proof, encode_proof, signer_of_grant
 from node.store import brought, consents, directives
 from node.store.brought import Brought
 from node.store.engine import Read
@@ -100,18 +100,21 @@ async def recall(rx: Read, row: ReceivedRequest) -> Proven:
     if row.consent_kind is ConsentKind.SHARE_CODE:
         return Proven(await consents.get(rx, row.consent_id))
     kept = await brought.get(rx, row.consent_id)
-    if kept is None or kept.revoked_at is not None:
+    if kept is None:
         return Proven()
     match decode_proof(kept.proof):
-        case GrantProof(token=token):
-            return Proven(await read_grant(rx, token, _audience(token)))
-        case AttestedProof() | EmergencyProof() as word:
+        case GrantProof(token=token):  # a revoked one too: who proved it is told so
+            return Proven(await read_grant(rx, token, grant_text(kept).holder))
+        case AttestedProof() | EmergencyProof() as word if kept.revoked_at is None:
             return Proven(_word(word, row.consent_id))
     return Proven()
 
 
-def _audience(token: str) -> PeerId:
-    return decode_grant(verify_self_signed(token, JwsType.GRANT, signer_of_grant, max_bytes=MAX_GRANT_BYTES)).holder
+def grant_text(kept: Brought) -> GrantText:
+    """What a kept grant says; it was verified when it was kept."""
+    proof = decode_proof(kept.proof)
+    assert isinstance(proof, GrantProof), "it is kept as a grant"
+    return decode_grant(verify_self_signed(proof.token, JwsType.GRANT, signer_of_grant, max_bytes=MAX_GRANT_BYTES))
 
 
 def to_keep(signed: SignedRequest, consent: Consent, at: int) -> Brought | None:

@@ -1,5 +1,6 @@
 """Requests that wait for a person at the holder: shown with what speaks against them, released or refused."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from node.errors.base import all_codes
@@ -66,7 +67,7 @@ class Inbox:
             row = await _pending(tx, request_id)
             decision = await self._judge(tx, row)
             if isinstance(decision, Refuse):
-                await self._refuse(tx, row, decision.code, by)
+                await self._refuse(tx, row, decision.code, by, cause=decision.cause)
             else:
                 self._parts.trust.require_trusted(row.peer)  # else it would lie ready for the day it is trusted again
                 self._require_seen(row, decision)
@@ -86,6 +87,19 @@ class Inbox:
         for row in await requests.in_review_of(tx, peer):
             await self._refuse(tx, row, RefusalCode.OPERATOR, by, "the peer was revoked")
 
+    async def reconsider(self, tx: Write, rows: Sequence[ReceivedRequest], *, by: str, why: str) -> int:
+        """Refuse those of ``rows`` that no consent covers any more; how many. The others rest on what still stands."""
+        refused = 0
+        for row in rows:
+            decision = await self._judge(tx, row)
+            if isinstance(decision, Refuse):
+                await self._refuse(tx, row, decision.code, by, why, cause=decision.cause)
+                refused += 1
+            else:
+                permit = _permit(decision)
+                await requests.rest_on(tx, row.request_id, permit.consent_id, permit.kind)
+        return refused
+
     async def _judge(self, rx: Read, row: ReceivedRequest) -> Decision:
         policy = self._parts.trust.policy_of(row.peer)
         terms = Terms(self._parts.clock.now(), self._parts.settings.emergency_daily)
@@ -100,14 +114,25 @@ class Inbox:
     async def _release(self, tx: Write, row: ReceivedRequest, permit: Permit, by: str) -> None:
         now, request = self._parts.clock.now(), decode_body(row.body)
         await requests.move_received(tx, row, RequestEvent.PERMIT, at=now, by=by)
+        await requests.rest_on(tx, row.request_id, permit.consent_id, permit.kind)
         await audit.append(tx, self._event(row, by, Outcome.SUCCESS))
         await release(tx, self._parts.identity, request, permit, now=now, by=by)
         tx.after_commit(lambda: self._parts.metrics.requests.labels("permit").inc())
 
-    async def _refuse(self, tx: Write, row: ReceivedRequest, code: RefusalCode, by: str, reason: str = "") -> None:
-        now = self._parts.clock.now()
-        await requests.move_received(tx, row, RequestEvent.REFUSE, at=now, by=by, code=code.value)
-        event = self._event(row, by, Outcome.REFUSED, reason=reason, code=code.value)
+    async def _refuse(
+        self,
+        tx: Write,
+        row: ReceivedRequest,
+        code: RefusalCode,
+        by: str,
+        reason: str = "",
+        *,
+        cause: RefusalCode | None = None,
+    ) -> None:
+        """The requester hears ``code``; ``cause`` stays here, if it is another one."""
+        now, why = self._parts.clock.now(), (cause or code).value
+        await requests.move_received(tx, row, RequestEvent.REFUSE, at=now, by=by, code=code.value, cause=why)
+        event = self._event(row, by, Outcome.REFUSED, reason=reason, code=why)
         await audit.append(tx, event)
         tx.after_commit(lambda: self._parts.metrics.requests.labels("refuse").inc())
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 from node.clock import Clock
 from node.crypto import sharecode
@@ -20,14 +19,11 @@ from node.model.consent import (
 )
 from node.model.ids import PatientKey, StudyInstanceUID
 from node.model.instance import StudySummary
-from node.model.transfer import TransferEvent
+from node.sharing.endings import Effects, Endings
 from node.sharing.ingest import Ingest
-from node.sharing.serve import ObjectServer
-from node.store import audit, consents, requests, transfers
+from node.store import audit, consents
 from node.store.engine import Database, Write
 from node.store.study_queries import StudyQuery, find_studies
-
-CONSENT_REVOKED = "consent_revoked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +37,10 @@ class CreatedCode:
 class ShareCodes:
     """What the front desk, or the patient in the portal, does with codes."""
 
-    def __init__(self, *, db: Database, ingest: Ingest, server: ObjectServer, clock: Clock) -> None:
+    def __init__(self, *, db: Database, ingest: Ingest, endings: Endings, clock: Clock) -> None:
         self._db = db
         self._ingest = ingest
-        self._server = server
+        self._endings = endings
         self._clock = clock
 
     async def create(
@@ -89,20 +85,20 @@ class ShareCodes:
         Raises:
             NoSuchShareCode: there is no such code.
         """
-        now = self._clock.now()
         async with self._db.write() as tx:
-            if await consents.revoke(tx, consent_id, now):
-                await self._end_releases(tx, consent_id, now)
-                await audit.append(tx, await self._revoked_event(tx, consent_id, now, by))
+            await self.revoke_within(tx, consent_id, by)
             consent = await consents.get(tx, consent_id)
-        if consent is None:
-            raise NoSuchShareCode
+        assert consent is not None
         return consent
 
-    async def _end_releases(self, tx: Write, consent_id: ConsentId, now: int) -> None:
-        for request_id in await requests.released_under(tx, consent_id):
-            if await transfers.end_if_unfinished(tx, request_id, TransferEvent.FAIL, code=CONSENT_REVOKED, at=now):
-                tx.after_commit(partial(self._server.stop, request_id, CONSENT_REVOKED))
+    async def revoke_within(self, tx: Write, consent_id: ConsentId, by: str) -> Effects:
+        """The same in the caller's transaction; what it ended. Raises NoSuchShareCode."""
+        now = self._clock.now()
+        if await consents.get(tx, consent_id) is None:
+            raise NoSuchShareCode
+        if await consents.revoke(tx, consent_id, now):
+            await audit.append(tx, await self._revoked_event(tx, consent_id, now, by))
+        return await self._endings.revoked(tx, consent_id, by)
 
     @staticmethod
     async def _revoked_event(tx: Write, consent_id: ConsentId, now: int, by: str) -> AuditEvent:

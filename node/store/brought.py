@@ -43,6 +43,7 @@ class EmergencyReview:
     reviewed_by: str = ""
     verdict: str = ""  # justified or unjustified
     note: str = field(default="", repr=False)
+    told_at: int | None = None  # when the patient was told
 
 
 async def bind_key(tx: Write, key: PatientSigningKey) -> bool:
@@ -125,7 +126,16 @@ async def revoke(tx: Write, consent_id: ConsentId, at: int) -> bool:
     return changed == 1
 
 
-_REVIEW = "request_id, consent_id, peer, released_at, reviewed_at, reviewed_by, verdict, note"
+async def grants_of(rx: Read, patient: PatientKey) -> list[Brought]:
+    """The grants of a patient that requests brought."""
+    rows = await rx.fetch_all(
+        f"SELECT {_BROUGHT} FROM brought_consent WHERE issuer = ? AND patient_id = ? AND kind = 'patient_key'",  # noqa: S608 - fixed texts
+        (patient.issuer, patient.patient_id),
+    )
+    return [_brought(row) for row in rows]
+
+
+_REVIEW = "request_id, consent_id, peer, released_at, reviewed_at, reviewed_by, verdict, note, told_at"
 
 
 async def add_review(tx: Write, review: EmergencyReview) -> None:
@@ -152,12 +162,18 @@ async def reviews(rx: Read, *, pending: bool, limit: int = 1000) -> list[Emergen
     return [_review(row) for row in rows]
 
 
+async def get_review(rx: Read, request_id: RequestId) -> EmergencyReview | None:
+    """One release by break-glass."""
+    row = await rx.fetch_one(f"SELECT {_REVIEW} FROM emergency_review WHERE request_id = ?", (request_id.value,))  # noqa: S608 - fixed texts
+    return None if row is None else _review(row)
+
+
 async def close_review(tx: Write, review: EmergencyReview) -> bool:
     """Write down what somebody found; False if there is nothing to review."""
     changed = await tx.execute(
-        "UPDATE emergency_review SET reviewed_at = ?, reviewed_by = ?, verdict = ?, note = ?"
+        "UPDATE emergency_review SET reviewed_at = ?, reviewed_by = ?, verdict = ?, note = ?, told_at = ?"
         " WHERE request_id = ? AND reviewed_at IS NULL",
-        (review.reviewed_at, review.reviewed_by, review.verdict, review.note, review.request_id.value),
+        (review.reviewed_at, review.reviewed_by, review.verdict, review.note, review.told_at, review.request_id.value),
     )
     return changed == 1
 
@@ -175,4 +191,4 @@ def _brought(row: Row) -> Brought:
 
 def _review(row: Row) -> EmergencyReview:
     ids = RequestId(bytes(row[0])), ConsentId(bytes(row[1])), PeerId(bytes(row[2]))
-    return EmergencyReview(*ids, row[3], row[4], row[5], row[6], row[7])
+    return EmergencyReview(*ids, row[3], row[4], row[5], row[6], row[7], row[8])

@@ -65,6 +65,16 @@ async def page(rx: Read, *, patient: PatientKey | None = None, limit: int = 1000
     return [_directive(row) for row in rows]
 
 
+async def turning(rx: Read, after: int, until: int) -> list[Directive]:
+    """Those that begin or end in the seconds after ``after`` up to ``until``."""
+    rows = await rx.fetch_all(
+        f"SELECT {_COLUMNS} FROM directive WHERE revoked_at IS NULL AND ((starts_at > ?1 AND starts_at <= ?2"  # noqa: S608 - fixed texts
+        " AND starts_at > created_at) OR (until > ?1 AND until <= ?2))",
+        (after, until),
+    )
+    return [_directive(row) for row in rows]
+
+
 async def revoke(tx: Write, consent_id: ConsentId, at: int) -> bool:
     """Revoke it for good; False if it was already, or is none."""
     changed = await tx.execute(

@@ -98,15 +98,22 @@ async def move_received(
     at: int,
     by: str,
     code: str = "",
-    reasons: tuple[str, ...] | None = None,
+    cause: str = "",
 ) -> None:
-    """Move a peer's request by the table; raises IllegalTransition."""
+    """Move a peer's request by the table; ``cause`` is for this facility alone. Raises IllegalTransition."""
     state = next_request_state(row.state, event)
-    kept = row.reasons if reasons is None else reasons
     await tx.execute(
-        "UPDATE request_received SET state = ?, code = ?, reasons = ?, decided_at = ?, decided_by = ?"
+        "UPDATE request_received SET state = ?, code = ?, cause = ?, decided_at = ?, decided_by = ?"
         " WHERE request_id = ?",
-        (state.value, code, " ".join(kept), at, by, row.request_id.value),
+        (state.value, code, cause, at, by, row.request_id.value),
+    )
+
+
+async def rest_on(tx: Write, request_id: RequestId, consent_id: ConsentId, kind: ConsentKind) -> None:
+    """From now on a peer's request rests on this consent."""
+    await tx.execute(
+        "UPDATE request_received SET consent_id = ?, consent_kind = ? WHERE request_id = ?",
+        (consent_id.value, kind.value, request_id.value),
     )
 
 

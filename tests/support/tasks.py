@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
 
@@ -18,3 +19,11 @@ async def in_background(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]
         ended = await asyncio.gather(*tasks, return_exceptions=True)
         failed = [e for e in ended if isinstance(e, Exception)]
         assert not failed, failed
+
+
+async def until(check: Callable[[], Awaitable[object]], seconds: float = 20.0) -> None:
+    """Wait for something that happens by itself; fails if it does not."""
+    deadline = time.monotonic() + seconds
+    while not await check():
+        assert time.monotonic() < deadline, "waited in vain"
+        await asyncio.sleep(0.02)

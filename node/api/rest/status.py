@@ -11,6 +11,7 @@ from node.crypto.identity import Identity
 from node.model.transfer import ENDED, TransferState
 from node.model.trust import TrustState
 from node.peers.presence import Presence
+from node.sharing.emergencies import Emergencies
 from node.sharing.inbox import Inbox
 from node.sharing.reading import caught_up
 from node.sharing.requests import Requests
@@ -33,6 +34,7 @@ class StatusResource:
         requests: Requests,
         inbox: Inbox,
         withdrawals: Withdrawals,
+        emergencies: Emergencies,
         addresses: Callable[[], Mapping[str, str]],
         problems: Callable[[], Awaitable[list[str]]],
     ) -> None:
@@ -45,6 +47,7 @@ class StatusResource:
         self._requests = requests
         self._inbox = inbox
         self._withdrawals = withdrawals
+        self._emergencies = emergencies
         self._addresses = addresses
         self._problems = problems
 
@@ -77,6 +80,7 @@ class StatusResource:
             "transfers": await self._moving(),
             "inbox": len(await self._inbox.page()),
             "withdrawals": await self._told(),
+            "emergencies": await self._emergencies.pending(),  # releases by break-glass that nobody reviewed yet
             "listen": dict(self._addresses()),
             "problems": await self._problems(),
         }

@@ -149,7 +149,13 @@ def _location(basis: Basis) -> tuple[Announcer, FeedReader, Locator]:
     db, network, clock, log = basis.storage.db, basis.network, basis.clock, basis.log
     settings = basis.settings.announce
     announcer = Announcer(
-        db=db, identity=basis.identity, clients=network.clients, clock=clock, settings=settings, log=log
+        db=db,
+        identity=basis.identity,
+        clients=network.clients,
+        clock=clock,
+        settings=settings,
+        log=log,
+        consents=DirectivesOnFile(network.trust, clock),
     )
     me = basis.identity.peer_id
     reader = FeedReader(db=db, me=me, directory=network.trust, clients=network.clients, clock=clock, log=log)

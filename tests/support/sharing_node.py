@@ -19,7 +19,10 @@ from node.model.trust import TrustEvent
 from node.peers import handlers_withdrawals
 from node.peers.handlers_requests import routes
 from node.sharing.asking import Asking
+from node.sharing.consents import Consents
 from node.sharing.corrections import Corrections
+from node.sharing.emergencies import Emergencies
+from node.sharing.endings import Endings
 from node.sharing.holder import Holder, HolderParts
 from node.sharing.inbound import Inbound, InboundParts
 from node.sharing.inbox import Inbox
@@ -72,7 +75,10 @@ class SharingNode(Peered):
         )
         self.holder = Holder(holder_parts)
         self.inbox = Inbox(holder_parts)
-        self.share_codes = ShareCodes(db=db, ingest=self.ingest, server=self.objects, clock=self.clock)
+        endings = Endings(holder_parts, self.inbox)
+        self.share_codes = ShareCodes(db=db, ingest=self.ingest, endings=endings, clock=self.clock)
+        self.consents = Consents(db=db, codes=self.share_codes, endings=endings, clock=self.clock, log=log)
+        self.emergencies = Emergencies(db=db, clock=self.clock)
         self.asking = Asking(
             identity=identity, issuer=self.issuer, trust=self.trust, clients=self.clients, clock=self.clock
         )

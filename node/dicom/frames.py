@@ -100,6 +100,20 @@ class FrameIndex:
         found = await self._by_table(source, number - 1)
         return found or await self._by_items(source, number - 1)
 
+    async def everything(self, source: FrameSource) -> FramePlace:
+        """All fragments of encapsulated pixel data: a video is one stream, whatever its number of frames.
+
+        Raises:
+            NoSuchFrame: there are none, or they do not end.
+        """
+        if not self.layout.encapsulated or self.layout.deflated:
+            raise NoSuchFrame
+        if self._base is None:
+            await self._read_tables(source)
+        assert self._base is not None
+        items = await _all_items(source, self._base, 1)
+        return FramePlace(tuple(zip(items.offsets, items.lengths, strict=True)))
+
     def _native(self, pixels: Place, index: int, size: int) -> FramePlace:
         bits = self.layout.frame_bits
         start, end = index * bits // 8, -(-(index + 1) * bits // 8)

@@ -20,6 +20,7 @@ from node.dicom.grayscale import to_grey
 from node.dicom.heads import read_head
 from node.dicom.inflate import InflatedSource
 from node.dicom.metadata import metadata
+from node.dicom.overlay import drawn
 from node.dicom.pixels import Picture, PixelLayout, read_layout
 from node.dicom.report import as_html, as_text
 from node.dicom.structure import Source
@@ -31,6 +32,8 @@ READ = 8 << 20  # asked for at once
 _TILE = 128
 _FORMATS = {"image/jpeg": "JPEG", "image/png": "PNG"}
 _EIGHT, _SIXTEEN = 8, 16
+_WHITE = 255
+_MAX_ASPECT = 20.0  # of a pixel; what is said beyond is a mistake
 
 
 def render(source: Source, syntax: str, argument: str) -> bytes:
@@ -49,7 +52,11 @@ def render(source: Source, syntax: str, argument: str) -> bytes:
         return _encode(_tile(str(header.get("Modality", "") or "")), wanted)
     stored = decode(_frame(source, layout, wanted), layout, syntax, header)
     try:
-        picture = Pillow.fromarray(_eight_bits(stored, header, wanted))
+        shown = _eight_bits(stored, header, wanted)
+        overlays = drawn(header, wanted.number, shown.shape[:2])
+        if overlays is not None:
+            shown[overlays] = _WHITE
+        picture = Pillow.fromarray(shown)
         return _encode(_in_viewport(picture, header, wanted), wanted)
     except (NotRenderable, MemoryError):
         raise
@@ -97,7 +104,7 @@ def _eight_bits(stored: Stored, header: Dataset, wanted: Picture) -> Image:
         return _scaled(stored.values, stored.bits)
     if stored.photometric == "PALETTE COLOR":
         coloured: Image = apply_color_lut(stored.values, header)[..., :3]
-        return _scaled(coloured, _SIXTEEN if coloured.dtype.itemsize > 1 and coloured.max() > 0xFF else _EIGHT)  # noqa: PLR2004
+        return _scaled(coloured, _SIXTEEN if coloured.dtype.itemsize > 1 and coloured.max() > _WHITE else _EIGHT)
     if stored.photometric not in {"MONOCHROME1", "MONOCHROME2"}:
         raise NotRenderable("colour space")
     return to_grey(stored, header, wanted.number, wanted.window)
@@ -138,7 +145,7 @@ def _aspect(header: Dataset) -> float:
             vertical, horizontal = (float(part) for part in value) if value else (1.0, 1.0)
         except (TypeError, ValueError):
             continue
-        if value and 0 < vertical < 1e6 and 0 < horizontal < 1e6 and 0.05 < vertical / horizontal < 20:  # noqa: PLR2004
+        if value and vertical > 0 and horizontal > 0 and 1 / _MAX_ASPECT < vertical / horizontal < _MAX_ASPECT:
             return vertical / horizontal
     return 1.0
 

@@ -5,7 +5,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from aiohttp import web
 
 from node.api.dicomweb.accept import OCTETS, wants_multipart_octets
-from node.api.dicomweb.frames import INSTANCE, FrameStore, answer_frames
+from node.api.dicomweb.frames import INSTANCE, FrameStore, answer_frames, answer_video
+from node.api.dicomweb.media import VIDEO
 from node.api.dicomweb.multipart import new_boundary
 from node.api.dicomweb.reads import Reads
 from node.api.dicomweb.retrieval import (
@@ -51,6 +52,9 @@ class BulkData:
         element = call.parameter("element").upper()
         if element == _PIXEL_DATA:
             shown = await self._frames.open(instance)
+            video = VIDEO.get(instance.header.transfer_syntax_uid)
+            if shown.index.layout.encapsulated and video:
+                return await answer_video(call, shown, (video, OCTETS))
             if shown.index.layout.encapsulated:
                 return await answer_frames(call, shown, range(1, shown.index.layout.frames + 1))
         in_parts = wants_multipart_octets(call.request.headers.get("Accept", ""), call.query("accept"))

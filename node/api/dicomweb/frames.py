@@ -4,7 +4,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 
 from aiohttp import web
 
-from node.api.dicomweb.media import FrameForm, frame_form
+from node.api.dicomweb.accept import OCTETS
+from node.api.dicomweb.media import FrameForm, choose, frame_form
 from node.api.dicomweb.multipart import new_boundary
 from node.api.dicomweb.qido import BASE, base_url
 from node.api.dicomweb.reads import Reads
@@ -87,6 +88,29 @@ class Frames:
         numbers = frame_numbers(call.parameter("frames"))
         (instance,) = await find_instances(self._store, self._reads, call, "frames")
         return await answer_frames(call, await self._frames.open(instance), numbers)
+
+
+async def answer_video(call: Call, shown: Shown, available: Sequence[str]) -> web.StreamResponse:
+    """A video as the stream that it is, alone or as the one part of a body.
+
+    Raises:
+        NotAcceptable: none of the ``available`` media types is accepted.
+    """
+    form, multipart = choose(call.request.headers.get("Accept", ""), call.query("accept"), available)
+    place = await shown.index.everything(shown.reader)
+    syntax = shown.instance.header.transfer_syntax_uid
+    kind = f"{form}; transfer-syntax={syntax}" if form == OCTETS else form
+    if not multipart:
+        return await stream(call, kind, _frame(shown, 1, place, decoded=False), length=place.length)
+    boundary = new_boundary()
+    return await stream(call, multipart_type(form, boundary), _one_part(shown, place, kind, boundary))
+
+
+async def _one_part(shown: Shown, place: FramePlace, kind: str, boundary: str) -> AsyncGenerator[bytes, None]:
+    yield part_head(boundary, kind)
+    async for piece in shown.stored(place):
+        yield piece
+    yield closing(boundary)
 
 
 async def answer_frames(call: Call, shown: Shown, numbers: Sequence[int]) -> web.StreamResponse:

@@ -9,6 +9,9 @@ from node.dicom.structure import EXPLICIT_LITTLE
 from node.errors.access import NotAcceptable
 
 _UID = "1.2.840.10008.1.2."
+VIDEO = {f"{_UID}4.{n}": "video/mpeg2" for n in (100, 101)} | {
+    f"{_UID}4.{n}": "video/mp4" for n in (102, 103, 104, 105, 106)
+}
 _TYPES = {
     f"{_UID}5": ("image/dicom-rle", "image/x-dicom-rle"),
     **{f"{_UID}4.{n}": ("image/jpeg",) for n in (50, 51, 57, 70)},
@@ -16,8 +19,7 @@ _TYPES = {
     **{f"{_UID}4.{n}": ("image/jp2",) for n in (90, 91)},
     **{f"{_UID}4.{n}": ("image/jpx",) for n in (92, 93)},
     **{f"{_UID}4.{n}": ("image/jphc",) for n in (201, 202, 203)},
-    **{f"{_UID}4.{n}": ("video/mpeg2",) for n in (100, 101)},
-    **{f"{_UID}4.{n}": ("video/mp4",) for n in (102, 103, 104, 105, 106)},
+    **{syntax: (kind,) for syntax, kind in VIDEO.items()},
 }
 _MULTIPLE = frozenset({RELATED, "multipart/*", "*/*"})
 

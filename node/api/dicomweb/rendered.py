@@ -12,8 +12,8 @@ import msgspec
 from aiohttp import web
 
 from node.api.dicomweb.bulkdata import stream_value
-from node.api.dicomweb.frames import INSTANCE, FrameStore, Shown, frame_numbers, instance_url
-from node.api.dicomweb.media import choose
+from node.api.dicomweb.frames import INSTANCE, FrameStore, Shown, answer_video, frame_numbers, instance_url
+from node.api.dicomweb.media import VIDEO, choose
 from node.api.dicomweb.multipart import new_boundary
 from node.api.dicomweb.qido import BASE
 from node.api.dicomweb.reads import Reads
@@ -32,6 +32,7 @@ THUMBNAIL = (128, 128, 0, 0, 0, 0)  # the viewport of a thumbnail, if the caller
 _PICTURES = ("image/jpeg", "image/png")
 _PDF = "application/pdf"
 _PAGE = ("text/html", "text/plain")
+_TEXTS = ("text/xml", "text/plain")  # what an encapsulated document may be that is answered as it is
 _PDF_BEGINS = b"%PDF-"
 _Draw = Callable[[Shown, int], Awaitable[bytes]]
 
@@ -82,6 +83,9 @@ class Rendered:
                 return await self._report(call, shown)
         if layout.pixels is None:
             raise NotRenderable
+        video = VIDEO.get(found[0].header.transfer_syntax_uid)
+        if video and layout.encapsulated and not numbers:
+            return await answer_video(call, shown, (video,))
         form, multipart = _form(call, _PICTURES)
         if multipart:
             return await self._several(call, found, numbers, how)
@@ -167,15 +171,18 @@ async def _multipart(
 
 
 async def _document(call: Call, shown: Shown) -> web.StreamResponse:
-    """An encapsulated PDF, streamed from where it lies."""
+    """An encapsulated PDF, text or XML (CDA), streamed from where it lies; whatever it says, it may run nothing."""
     layout, reader = shown.index.layout, shown.reader
     assert layout.document is not None
     offset, length = layout.document
     length = min(length, layout.document_length or length, max(0, reader.size - offset))
-    if layout.document_type != _PDF or layout.deflated or await reader.read(offset, len(_PDF_BEGINS)) != _PDF_BEGINS:
+    kind = layout.document_type
+    if kind not in {_PDF, *_TEXTS} or layout.deflated:
         raise NotRenderable
-    _form(call, (_PDF,))
-    return await stream_value(call, reader, (offset, length), _PDF, _PDF_HEADERS)
+    if kind == _PDF and await reader.read(offset, len(_PDF_BEGINS)) != _PDF_BEGINS:
+        raise NotRenderable
+    _form(call, (kind,))
+    return await stream_value(call, reader, (offset, length), kind, _PDF_HEADERS if kind == _PDF else _PAGE_HEADERS)
 
 
 def _form(call: Call, available: Sequence[str]) -> tuple[str, bool]:

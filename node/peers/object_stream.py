@@ -150,7 +150,7 @@ class ObjectStream(asyncio.BufferedProtocol):
         return self._closed.is_set() or len(self._refused) >= (limits.PROBLEM_BYTES if whole is None else whole)
 
     def _must_wait(self) -> bool:
-        return not self._allowed and self._reader.is_before_piece
+        return self._allowed <= 0 and self._reader.is_before_piece
 
     # asyncio.BufferedProtocol: nothing here may raise
 
@@ -190,9 +190,7 @@ class ObjectStream(asyncio.BufferedProtocol):
 
     def _take_head(self, count: int) -> None:
         if self._status:
-            self._refused += self._head[:count]
-            if len(self._refused) > limits.PROBLEM_BYTES:
-                raise PeerProtocolViolation("a long refusal")
+            self._refused += self._head[: min(count, limits.PROBLEM_BYTES - len(self._refused))]
             self._wake()
             return
         self._head_bytes += count

@@ -95,7 +95,7 @@ def _ask(port: int, asked: Dataset, action: int, instance: str, stay: Modality |
     ae.add_requested_context(COMMITMENT)
     handlers = [] if stay is None else [(evt.EVT_N_EVENT_REPORT, stay.hear)]
     association = ae.associate(
-        "127.0.0.1", port, ae_title="LEVERET", evt_handlers=handlers,  # type: ignore[arg-type]
+        "127.0.0.1", port, ae_title="LEVERET", evt_handlers=handlers,
         ext_neg=[build_role(COMMITMENT, scu_role=True, scp_role=False)],
     )  # fmt: skip
     if not association.accepted_contexts:
@@ -169,9 +169,10 @@ async def test_a_report_waits_for_a_system_that_is_away_and_outlives_a_restart(
 
 async def until_reported(node: DimseNode, count: int) -> None:
     """The report is on record a moment after it was taken."""
-    async with asyncio.timeout(SECONDS):
-        while len(await node.events("commitment_reported")) < count:
-            await asyncio.sleep(0.02)
+    deadline = time.monotonic() + SECONDS
+    while len(await node.events("commitment_reported")) < count:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
 
 
 async def until(condition: Any) -> None:

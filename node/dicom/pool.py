@@ -14,6 +14,7 @@ from typing import Protocol, Self, TypeVar
 import msgspec
 
 from node.dicom.frames import after_fragments as after_stored_fragments
+from node.dicom.glance import glance
 from node.dicom.keynote import MAX_REFERENCES, KeyObjectNote, NoteFacts, note_of
 from node.dicom.messages import Done, Location, Need, NeedKind, Refused, Supply, Task, TaskKind
 from node.dicom.part10 import Buffer
@@ -133,6 +134,13 @@ class ParserPool:
         """
         result = await self._run(TaskKind.HEADER, dataset, transfer_syntax, "")
         return header_of(_trusted(_decode_facts, result), transfer_syntax)
+
+    async def header(self, dataset: Buffer, transfer_syntax: TransferSyntaxUID) -> InstanceHeader:
+        """As :meth:`parse_header` of a data set in memory, without a worker where a glance is enough."""
+        seen = glance(dataset, transfer_syntax)
+        if seen is not None and seen.end == len(dataset):
+            return seen.header
+        return await self.parse_header(dataset, transfer_syntax)
 
     async def to_json(
         self, dataset: Buffer | ByteSource, transfer_syntax: TransferSyntaxUID, bulk_data_uri: str

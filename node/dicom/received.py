@@ -50,6 +50,14 @@ class ReceivedInstance:
     sop_instance_uid: str = field(repr=False)  # Affected SOP Instance UID (0000,1000)
     calling_ae: str
     address: str  # the caller's IP address
+    arriving: "Arriving | None" = field(default=None, repr=False)  # what the sink made of its beginning
+
+
+class Arriving(Protocol):
+    """What a sink does with an instance before it is complete; it is dropped if that never happens."""
+
+    def more(self, dataset: memoryview) -> None:
+        """``dataset`` is what has arrived so far; its memory stays as it is for as long as it is held."""
 
 
 class StoreSink(Protocol):
@@ -61,6 +69,14 @@ class StoreSink(Protocol):
         Raises:
             LeveretError: why not. :func:`status_of` says what the sender is told.
         """
+
+
+@runtime_checkable
+class EarlySink(StoreSink, Protocol):
+    """One that makes use of the time in which an instance arrives."""
+
+    def begin(self, received: ReceivedInstance) -> Arriving | None:
+        """Look at the beginning of an instance; what this returns comes back with the whole."""
 
 
 @runtime_checkable

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
-from node.dicom.received import ReceivedInstance, Status, StoreSink, StreamSink, status_of
+from node.dicom.received import Arriving, EarlySink, ReceivedInstance, Status, StoreSink, StreamSink, status_of
 from node.dicom.upper_layer.codes import Rejection
 from node.dicom.upper_layer.operation import Caller, Operation
 from node.dicom.upper_layer.pdu import AssociateRq
@@ -108,6 +108,7 @@ class _Service:
         self._allowed: Sequence[AllowedCaller] = [AllowedCaller.parse(text) for text in settings.allow_ae]
         self._sink = sink
         self._stream_sink = sink if isinstance(sink, StreamSink) else None
+        self._early_sink = sink if isinstance(sink, EarlySink) else None
         self._services = services
         self._log = log
 
@@ -140,6 +141,10 @@ class _Service:
         except LeveretError as error:
             self._log.warning("request refused", component="dicom", code=error.code)
             return Outcome(Status.CANNOT_UNDERSTAND, error.code)
+
+    def begin(self, received: ReceivedInstance) -> Arriving | None:
+        """Let the sink look at the beginning, if it wants to."""
+        return self._early_sink.begin(received) if self._early_sink else None
 
     async def store(self, received: ReceivedInstance) -> Outcome:
         """Success when the sink says that it is durable."""

@@ -127,17 +127,19 @@ class Cursor:
             raise Truncated
 
 
-def walk(cursor: Cursor, encoding: Encoding) -> Iterator[Element]:
+def walk(cursor: Cursor, encoding: Encoding, *, most: int = MAX_ELEMENTS) -> Iterator[Element]:
     """The top-level elements in the order they stand in. Zeros after the last one are padding.
+
+    ``most``: elements in all, those in sequences included.
 
     Raises:
         Truncated: an element reaches past the end of the data set.
         HeaderTooLarge: a limit above is exceeded.
         Unusual: this is not in ``encoding``.
     """
-    walker = _Walker(cursor, encoding)
+    walker = _Walker(cursor, encoding, most)
     element = walker.element(0)
-    for _ in range(MAX_TOP_LEVEL):
+    for _ in range(min(MAX_TOP_LEVEL, most)):
         if element is None:
             return
         yield element
@@ -162,9 +164,10 @@ def spans(cursor: Cursor, encoding: Encoding) -> Iterator[tuple[Element, int | N
 class _Walker:
     """Element headers and the way through delimited sequences."""
 
-    def __init__(self, cursor: Cursor, encoding: Encoding) -> None:
+    def __init__(self, cursor: Cursor, encoding: Encoding, most: int = MAX_ELEMENTS) -> None:
         self._cursor = cursor
         self._encoding = encoding
+        self._most = most
         self._steps = 0
         self._tag_vr_length = struct.Struct(">HH2sH" if encoding.big else "<HH2sH").unpack_from
         self._long = struct.Struct(">I" if encoding.big else "<I").unpack_from
@@ -255,7 +258,7 @@ class _Walker:
 
     def _step(self, depth: int) -> None:
         self._steps += 1
-        if self._steps > MAX_ELEMENTS:
+        if self._steps > self._most:
             raise HeaderTooLarge("elements")
         if depth > 2 * MAX_NESTING:  # a sequence and its item are two levels of the stack
             raise HeaderTooLarge("nesting")

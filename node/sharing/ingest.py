@@ -12,8 +12,10 @@ from enum import StrEnum
 
 from node.clock import Clock
 from node.config import StoreSettings
+from node.dicom.glance import glance
 from node.dicom.part10 import MEDIA_DIRECTORY, Buffer, split_part10
 from node.dicom.pool import ParserPool
+from node.dicom.received import Arriving
 from node.dicom.scp import ReceivedInstance
 from node.errors.base import LeveretError
 from node.errors.dicom import InstanceMismatch, MediaDirectory
@@ -21,13 +23,14 @@ from node.errors.storage import UnknownStudy
 from node.log import Logger
 from node.metrics import Metrics
 from node.model.audit import NODE_ACTOR, AuditEvent, AuditType
-from node.model.ids import PeerId, StudyInstanceUID, TransferSyntaxUID
+from node.model.ids import PeerId, StudyInstanceUID
 from node.model.instance import InstanceHeader, Manifest
 from node.model.lifecycle import KEY_OBJECT_CLASS
 from node.sharing.budget import Budget
 from node.store import audit
 from node.store.engine import Database, Write
 from node.store.objects import STREAM_FROM_BYTES, ObjectStore, PutOutcome
+from node.store.preparing import Preparation
 
 MAX_INSTANCE_BYTES = 2**31  # of one file: what is held in memory while it is taken in
 ROOM_BYTES = 512 * 1024 * 1024  # of all bodies held in memory at once; one larger than that has the room to itself
@@ -105,7 +108,7 @@ class Ingest:
         if part.media_sop_class_uid == MEDIA_DIRECTORY:
             raise MediaDirectory
         dataset = memoryview(data)[part.dataset_offset :]
-        header = await self._pool.parse_header(dataset, part.transfer_syntax)
+        header = await self._pool.header(dataset, part.transfer_syntax)
         if only is not None and header.study_instance_uid != only:
             raise InstanceMismatch("another study")
         return await self._put(header, dataset, file_meta=part.file_meta, source=source, actor=actor)
@@ -127,15 +130,27 @@ class Ingest:
             raise InstanceMismatch("another study")
         return await self._put(header, dataset, rest, file_meta=part.file_meta, source=source, actor=actor)
 
+    def begin(self, received: ReceivedInstance) -> Arriving | None:
+        """Hash and pack what a C-STORE brings while it arrives, if a glance tells what it is."""
+        seen = glance(received.dataset, received.transfer_syntax)
+        if seen is None or seen.end > STREAM_FROM_BYTES:
+            return None
+        return _Arriving(self._store, self._with_issuer(seen.header), seen.end)
+
     async def store(self, received: ReceivedInstance) -> None:
         """Take in what a C-STORE brought; raises as :meth:`take_file`, and InstanceMismatch."""
-        header = await self._pool.parse_header(received.dataset, TransferSyntaxUID(received.transfer_syntax))
+        begun = received.arriving
+        if isinstance(begun, _Arriving) and begun.end == len(received.dataset):
+            header, preparation = begun.header, begun.preparation
+        else:
+            header, preparation = await self._pool.header(received.dataset, received.transfer_syntax), None
         told = (received.sop_class_uid, received.sop_instance_uid)
         if told != (header.sop_class_uid, header.sop_instance_uid):
             raise InstanceMismatch
         await self._put(
-            header, received.dataset, file_meta=b"", source=Source.C_STORE, actor=NODE_ACTOR, sender=_sender(received)
-        )
+            header, received.dataset, file_meta=b"", source=Source.C_STORE, actor=NODE_ACTOR, sender=_sender(received),
+            preparation=preparation,
+        )  # fmt: skip
 
     async def store_stream(self, received: ReceivedInstance, rest: AsyncIterator[bytes]) -> None:
         """Likewise one too large for memory; ``received.dataset`` is its beginning and holds what identifies it."""
@@ -190,16 +205,16 @@ class Ingest:
         source: Source,
         actor: str,
         sender: str = "",
+        preparation: Preparation | None = None,
     ) -> Taken:
-        if not header.patient.issuer:
-            header = replace(header, patient=replace(header.patient, issuer=self._issuer))
+        header = self._with_issuer(header)
         size, door = len(dataset), f"{source.value} {sender or actor}"
         if rest is not None or size > STREAM_FROM_BYTES:
             pieces = _Pieces(dataset, rest)
             result = await self._store.put_stream(header, aiter(pieces), file_meta=file_meta, source=door)
             size = pieces.size
         else:
-            result = await self._store.put(header, dataset, file_meta=file_meta, source=door)
+            result = await self._store.put(header, dataset, file_meta=file_meta, source=door, preparation=preparation)
         self._metrics.ingested.labels(result.outcome.value, source.value).inc()
         if result.outcome is PutOutcome.STORED:
             self._metrics.ingested_bytes.inc(size)
@@ -209,6 +224,11 @@ class Ingest:
             await self._store.indexed()
             await self.on_key_object()
         return Taken(result.outcome, header)
+
+    def _with_issuer(self, header: InstanceHeader) -> InstanceHeader:
+        if header.patient.issuer:
+            return header
+        return replace(header, patient=replace(header.patient, issuer=self._issuer))
 
     async def _quarantined(self, header: InstanceHeader, source: Source, actor: str) -> None:
         self._log.warning("instance quarantined", component="ingest", reason=source.value)
@@ -227,6 +247,20 @@ class Ingest:
 def _sender(received: ReceivedInstance) -> str:
     """Who sent it, for whoever asks where it came from."""
     return f"{received.calling_ae}@{received.address}"
+
+
+class _Arriving:
+    """An instance that arrives and whose header is known; ``end``: the size that it should have."""
+
+    def __init__(self, store: ObjectStore, header: InstanceHeader, end: int) -> None:
+        self._store = store
+        self.header = header
+        self.end = end
+        self.preparation = store.prepare(header)
+
+    def more(self, dataset: memoryview) -> None:
+        """Let a thread work on it."""
+        self._store.advance(self.preparation, dataset)
 
 
 async def _nothing() -> None:

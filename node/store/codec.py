@@ -166,10 +166,15 @@ class Codec:
         with self._tools() as tools:
             for index in sorted({count * part // (2 * _TRIED) for part in range(1, 2 * _TRIED, 2)}):
                 tried[index] = _pack(tools, _block(view, index), width)
-            if sum(map(len, tried.values())) * _WORTH > sum(block_size(len(data), index) for index in tried):
+            if not self.is_worth(sum(map(len, tried.values())), sum(block_size(len(data), i) for i in tried)):
                 return None
             blocks = [tried[i] if i in tried else _pack(tools, _block(view, i), width) for i in range(count)]
         return Packed(Layout(len(data), width, tuple(map(len, blocks))), blocks)
+
+    @staticmethod
+    def is_worth(packed: int, plain: int) -> bool:
+        """Whether ``plain`` bytes got so much smaller that reading them packed pays."""
+        return packed * _WORTH <= plain
 
     def pack_block(self, block: Buffer, width: int) -> Buffer:
         """One block packed, or ``block`` itself if it gets hardly smaller."""

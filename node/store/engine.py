@@ -304,7 +304,7 @@ class Database:
         self._idle.append(connection)
 
     async def _connect(self) -> _Connection:
-        connection = _Connection(self._connector, iter_chunk_size=_ITERATE_BATCH)
+        connection = _Connection(self.connect, iter_chunk_size=_ITERATE_BATCH)
         try:
             return await connection  # type: ignore[return-value]  # aiosqlite answers with the object itself
         except sqlcipher.Error as exc:
@@ -312,7 +312,8 @@ class Database:
                 await connection.stopped  # else the thread may answer to an event loop that has ended
             raise convert(exc) from exc
 
-    def _connector(self) -> Any:
+    def connect(self) -> Any:
+        """A bare connection for ``direct``; blocks."""
         connection = sqlcipher.connect(str(self.path), isolation_level=None, check_same_thread=False)
         try:
             connection.execute(self._key_pragma)

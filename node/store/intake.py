@@ -22,13 +22,14 @@ from node.model.ids import Digest, ObjectId, PeerId, RequestId, SOPInstanceUID, 
 from node.model.instance import InstanceHeader
 from node.store.buffers import Buffers
 from node.store.codec import Codec, Packed, element_width
-from node.store.engine import Database
+from node.store.direct import Direct
 from node.store.index_rows import Entry
 from node.store.indexer import Indexer
 from node.store.known import Kind, Known, KnownInstances
 from node.store.pack_format import Buffer, QuarantineReason, RecordBuilder, RecordMeta
 from node.store.packing import AsItIs, Form, PackingStream
 from node.store.packs import Disk, Done, Pack, Written
+from node.store.preparing import Preparation
 from node.store.spaces import Space, Spaces
 from node.store.waiting import Turns, to_the_end
 from node.store.workers import Workers
@@ -47,6 +48,7 @@ class Arrival:
     expected: Digest | None
     packed: Packed | None = None  # the same bytes, packed already
     written: Written | None = None  # called once their memory is not needed any more
+    preparation: Preparation | None = None  # what was done while they arrived
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +78,52 @@ def judge(
     return next((one for one in known if one.digest == digest), reason)
 
 
+class _Landing:
+    """An instance on its way into a pack, and whoever waits for it: how it is held, and whether it was already."""
+
+    def __init__(self, intake: "Intake", space: Space, pack: bytes, known: Sequence[Known] = ()) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._intake = intake
+        self._pack = pack
+        self.space = space
+        self.known = known
+        self.future: asyncio.Future[tuple[Known, bool]] = self._loop.create_future()
+        space.unindexed += 1
+
+    def tell(self, what: Callable[..., None], *args: object) -> None:
+        """Call in the loop; from a thread."""
+        self._loop.call_soon_threadsafe(what, *args)
+
+    def landed(self, record: Record, outcome: int | LeveretError) -> None:
+        """The record is durable at an offset, or not."""
+        if isinstance(outcome, LeveretError):
+            self.failed(type(outcome)(outcome.fact))
+            return
+        meta = record.meta
+        kind = Kind.ASIDE if meta.quarantine else Kind.STAGED if meta.transfer else Kind.VISIBLE
+        held = Known(kind, meta.digest, record.object_id, meta.transfer)
+        entry = Entry(meta, record.object_id, self._pack, outcome, outcome + record.length, self.space.key.space)
+        self._intake.landed(entry, held, self.space)
+        self.future.set_result((held, False))
+
+    def is_held(self, known: Known) -> None:
+        """It was held already."""
+        self.space.unindexed -= 1
+        self.future.set_result((known, True))
+
+    def failed(self, error: BaseException) -> None:
+        """It is not stored."""
+        self.space.unindexed -= 1
+        self.future.set_exception(error)
+
+
 class Intake:
     """The way into the packs; owned by one ObjectStore."""
 
     def __init__(
         self,
         directory: Path,
-        db: Database,
+        index: Direct,
         spaces: Spaces,
         indexer: Indexer,
         clock: Clock,
@@ -99,7 +140,7 @@ class Intake:
         self.codec = codec
         self._compress = compress
         self._directory = directory
-        self._in_index = KnownInstances(db)
+        self._in_index = KnownInstances(index)
         self._spaces = spaces
         self._indexer = indexer
         self._clock = clock
@@ -123,19 +164,17 @@ class Intake:
             self._spaces.use(header.study_instance_uid) as space,
             self.turn(header.sop_instance_uid),
         ):
-            known, contradiction, claimed = await self.look_up(space, header, arrival.transfer)
+            contradiction, claimed = await self._claim(space, header, arrival.transfer)
+            pack = self._pack_for(space, arrival.transfer)
+            pack.enter()
+            landing = _Landing(self, space, pack.name, self._known_recently(header.sop_instance_uid, arrival.transfer))
             try:
-                ready = await self._cpu.run(
-                    partial(self._prepare, space, header, dataset, arrival, known=known, contradiction=contradiction)
+                self._cpu.post(
+                    partial(self._store, landing, pack, header, dataset, arrival, contradiction=contradiction)
                 )
-                if isinstance(ready, Known):
-                    return ready, True
-                record, buffer = ready
-                pack = self._pack_for(space, arrival.transfer)
-                written = partial(self._written, buffer, arrival.written)
-                append = partial(pack.append, [memoryview(buffer)[: record.length]], written=written)
-                return await self.commit(space, record, append, pack.name), False
+                return await to_the_end(landing.future)
             finally:
+                pack.leave()
                 if claimed:
                     space.unclaim()
 
@@ -146,54 +185,36 @@ class Intake:
     async def look_up(
         self, space: Space, header: InstanceHeader, transfer: RequestId | None
     ) -> tuple[list[Known], QuarantineReason | None, bool]:
-        """What is held under the instance's UID, what a new one contradicts, and whether it now claims the study.
-
-        Staged instances make no claim: they are compared with the study when they are admitted.
-        """
-        known = await self._known(header.sop_instance_uid, transfer)
-        if transfer is not None or any(one.kind is not Kind.ASIDE for one in known):
-            return known, None, False
-        contradiction = await self._spaces.contradiction(space, header.patient, header.series_instance_uid)
-        return known, contradiction, contradiction is None
+        """What is held under the instance's UID, what a new one contradicts, and whether it now claims the study."""
+        known = self._known_recently(header.sop_instance_uid, transfer)
+        known.extend(await self._cpu.run(partial(self._in_index.find, header.sop_instance_uid, transfer)))
+        return known, *await self._claim(space, header, transfer)
 
     async def commit(self, space: Space, record: Record, append: Callable[[Done], None], pack: bytes) -> Known:
         """Append ``record`` and wait until it is durable; from then on it is on its way into the index.
 
         Goes on to the end if the caller is cancelled, because the record is written all the same.
         """
-        future: asyncio.Future[Known] = asyncio.get_running_loop().create_future()
-        header = record.meta.header
-        kind = Kind.ASIDE if record.meta.quarantine else Kind.STAGED if record.meta.transfer else Kind.VISIBLE
-        held = Known(kind, record.meta.digest, record.object_id, record.meta.transfer)
-        space.unindexed += 1
+        landing = _Landing(self, space, pack)
+        append(partial(landing.landed, record))
+        held, _ = await to_the_end(landing.future)
+        return held
+
+    def landed(self, entry: Entry, held: Known, space: Space) -> None:
+        """``entry`` is durable."""
+        instance = entry.meta.header.sop_instance_uid
+        if held.kind is Kind.VISIBLE:
+            space.settle()
+        self._recent.setdefault(instance, []).append(held)
 
         def indexed() -> None:
             space.unindexed -= 1
-            recent = self._recent[header.sop_instance_uid]
+            recent = self._recent[instance]
             recent.remove(held)
             if not recent:
-                del self._recent[header.sop_instance_uid]
+                del self._recent[instance]
 
-        def done(outcome: int | LeveretError) -> None:
-            if isinstance(outcome, LeveretError):
-                space.unindexed -= 1
-                future.set_exception(type(outcome)(outcome.fact))
-                return
-            if kind is Kind.VISIBLE:
-                space.settle()
-            self._recent.setdefault(header.sop_instance_uid, []).append(held)
-            entry = Entry(record.meta, record.object_id, pack, outcome, outcome + record.length, space.key.space)
-            self._indexer.add(entry, indexed)
-            future.set_result(held)
-
-        append(done)
-        return await to_the_end(future)
-
-    def _written(self, buffer: bytearray, then: Written | None) -> None:
-        """A record is with the kernel: what is left to do needs none of this node's memory."""
-        self._buffers.give_back(buffer)
-        if then is not None:
-            then()
+        self._indexer.add(entry, indexed)
 
     def meta(self, header: InstanceHeader, arrival: Arrival) -> RecordMeta:
         """Meta data that lacks digest, size and verdict."""
@@ -208,6 +229,14 @@ class Intake:
             transfer=arrival.transfer,
             quarantine=None,
         )
+
+    def prepare(self, header: InstanceHeader) -> Preparation:
+        """For an instance whose data set is still arriving."""
+        return Preparation(self.codec, self._width(header))
+
+    def advance(self, preparation: Preparation, dataset: memoryview) -> None:
+        """Let a thread work on what has arrived."""
+        self._cpu.post(partial(preparation.advance, dataset))
 
     def form(self, header: InstanceHeader) -> Form:
         """How a stream of this instance is kept."""
@@ -235,6 +264,45 @@ class Intake:
         for pack in list(self._retiring):
             await pack.settled()
 
+    async def _claim(
+        self, space: Space, header: InstanceHeader, transfer: RequestId | None
+    ) -> tuple[QuarantineReason | None, bool]:
+        """What the instance contradicts if it is new, and whether it now claims the study.
+
+        Staged instances make no claim: they are compared with the study when they are admitted.
+        """
+        if transfer is not None:
+            return None, False
+        contradiction = await self._spaces.contradiction(space, header.patient, header.series_instance_uid)
+        return contradiction, contradiction is None
+
+    def _store(
+        self,
+        landing: "_Landing",
+        pack: Pack,
+        header: InstanceHeader,
+        dataset: Buffer,
+        arrival: Arrival,
+        *,
+        contradiction: QuarantineReason | None,
+    ) -> None:
+        """All the work on one instance, in one visit to a thread; hashing, packing and encrypting let others go on."""
+        try:
+            known = [*landing.known, *self._in_index.find(header.sop_instance_uid, arrival.transfer)]
+            ready = self._prepare(landing.space, header, dataset, arrival, known=known, contradiction=contradiction)
+            if isinstance(ready, Known):
+                landing.tell(landing.is_held, ready)
+                return
+            record, buffer = ready
+            pack.append(
+                [memoryview(buffer)[: record.length]],
+                partial(landing.landed, record),
+                written=partial(self._written, buffer, arrival.written, landing),
+                here=self._cpu.is_idle,  # else the other instances would wait for the disk, too
+            )
+        except BaseException as exc:  # noqa: BLE001 - it is raised where the instance is waited for
+            landing.tell(landing.failed, exc)
+
     def _prepare(
         self,
         space: Space,
@@ -245,25 +313,33 @@ class Intake:
         known: Sequence[Known],
         contradiction: QuarantineReason | None,
     ) -> Known | tuple[Record, bytearray]:
-        # Runs in a thread: hashing, packing and encrypting let the interpreter go on.
-        digest = Digest(hashlib.sha256(dataset).digest())
+        view = memoryview(dataset)
+        preparation = arrival.preparation
+        digest = preparation.digest(view) if preparation else Digest(hashlib.sha256(view).digest())
         if arrival.expected is not None and digest != arrival.expected:
             raise DigestMismatch
         verdict = judge(known, digest, contradiction)
         if isinstance(verdict, Known):
             return verdict
-        packed = arrival.packed or self.codec.pack(dataset, self._width(header))
+        packed = arrival.packed
+        if packed is None:
+            packed = preparation.packed(view) if preparation else self.codec.pack(view, self._width(header))
         builder = RecordBuilder.for_packed(space.key, packed)
-        meta = replace(self.meta(header, arrival), digest=digest, size=len(dataset), quarantine=verdict)
-        buffer, length = builder.whole(meta, dataset, self._buffers, packed)
+        meta = replace(self.meta(header, arrival), digest=digest, size=len(view), quarantine=verdict)
+        buffer, length = builder.whole(meta, view, self._buffers, packed)
         return Record(meta, builder.object_id, length), buffer
 
-    async def _known(self, instance: SOPInstanceUID, transfer: RequestId | None) -> list[Known]:
-        found = [
+    def _written(self, buffer: bytearray, then: Written | None, landing: "_Landing") -> None:
+        """A record is with the kernel: what is left to do needs none of this node's memory."""
+        self._buffers.give_back(buffer)
+        if then is not None:
+            landing.tell(then)
+
+    def _known_recently(self, instance: SOPInstanceUID, transfer: RequestId | None) -> list[Known]:
+        """What is durable and perhaps not in the index yet: to be asked before the index is."""
+        return [
             one for one in self._recent.get(instance, ()) if one.kind is not Kind.STAGED or one.transfer == transfer
         ]
-        found.extend(await self._in_index.find(instance, transfer))
-        return found
 
     def _pack_for(self, space: Space, transfer: RequestId | None) -> Pack:
         key = (space.study, transfer)

@@ -29,6 +29,7 @@ from node.model.withdrawal import CorrectedIdentity
 from node.store import admission, identity, quarantine, removal, revisions, study_queries, tombstones
 from node.store.admission import Admission
 from node.store.codec import Codec, Layout, Packed
+from node.store.direct import Direct
 from node.store.engine import Database, Write
 from node.store.files import make_folder
 from node.store.indexer import Indexer, Observer
@@ -36,6 +37,7 @@ from node.store.intake import Arrival, Intake
 from node.store.known import Kind, Known
 from node.store.pack_format import Buffer, SpaceKey
 from node.store.packs import Disk, Written
+from node.store.preparing import Preparation
 from node.store.quarantine import Quarantined
 from node.store.reading import ObjectReader
 from node.store.replay import Replay, unlink_doomed
@@ -80,6 +82,7 @@ class ObjectStore:
         spaces: Spaces,
         indexer: Indexer,
         intake: Intake,
+        index: Direct,
         codec: Codec,
         cpu: Workers,
         io: ThreadPoolExecutor,
@@ -91,6 +94,7 @@ class ObjectStore:
         self._spaces = spaces
         self._indexer = indexer
         self._intake = intake
+        self._index = index
         self._clock = clock
         self._cpu = cpu
         self._io = io
@@ -121,14 +125,16 @@ class ObjectStore:
         spaces = Spaces(db, keys)
         await Replay(packs, db, spaces, log, observer).run()
         indexer = Indexer(db, log, observer)
-        cpu = Workers(os.cpu_count() or 1, "store-cpu")
+        cpu = Workers((os.cpu_count() or 1) + 1, "store-cpu")  # one of them may wait for the disk
         io = ThreadPoolExecutor(_IO_THREADS, thread_name_prefix="store-io")
-        codec = Codec()
+        codec, index = Codec(), Direct(db)
         intake = Intake(
-            packs, db, spaces, indexer, clock, codec=codec, compress=compress, cpu=cpu, io=io, disk=disk or Disk(),
+            packs, index, spaces, indexer, clock, codec=codec, compress=compress, cpu=cpu, io=io, disk=disk or Disk(),
             reserve=reserve_bytes,
         )  # fmt: skip
-        store = cls(packs, db, clock, spaces=spaces, indexer=indexer, intake=intake, codec=codec, cpu=cpu, io=io)
+        store = cls(
+            packs, db, clock, spaces=spaces, indexer=indexer, intake=intake, index=index, codec=codec, cpu=cpu, io=io
+        )
         store._task = asyncio.create_task(indexer.run(), name="store-indexer")
         return store
 
@@ -145,6 +151,7 @@ class ObjectStore:
         finally:
             await asyncio.to_thread(self._cpu.close)
             await asyncio.to_thread(self._io.shutdown)
+            self._index.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -166,21 +173,31 @@ class ObjectStore:
         expected: Digest | None = None,
         packed: Packed | None = None,
         written: Written | None = None,
+        preparation: Preparation | None = None,
     ) -> PutResult:
         """Store ``dataset`` (without group 0002), whose elements are ``header``; when this returns it survives a crash.
 
         Concurrent puts share their fdatasync. ``transfer``: the instance is staged, invisible until ``admit``.
         ``source`` says in one word how it came (``dicom``, ``import``, ``stow``, ``peer``). ``packed``: what
         ``dataset`` was unpacked from, to be kept as it is. ``written`` is called once neither is needed any more, which
-        may be long before they are durable; not if this fails, or if they are held already.
+        may be long before they are durable; not if this fails, or if they are held already. ``preparation``: what was
+        done while ``dataset`` arrived.
 
         Raises:
             DigestMismatch: it is not ``expected``; nothing was kept.
             DiskFull, StorageFailed: not stored; nothing half-written remains, and what is stored stays readable.
         """
         self._require_open()
-        arrival = Arrival(file_meta, source, origin, transfer, expected, packed, written)
+        arrival = Arrival(file_meta, source, origin, transfer, expected, packed, written, preparation)
         return _result(*await self._intake.put(header, dataset, arrival))
+
+    def prepare(self, header: InstanceHeader) -> Preparation:
+        """For an instance whose data set is still arriving: see ``advance`` and ``put``."""
+        return self._intake.prepare(header)
+
+    def advance(self, preparation: Preparation, dataset: memoryview) -> None:
+        """Let a thread work on what has arrived so far, all of which is ``dataset``."""
+        self._intake.advance(preparation, dataset)
 
     async def put_stream(
         self,

@@ -50,6 +50,22 @@ class AsItIs:
         yield from ()
 
 
+class Trying:
+    """Whether to try to pack the next block, by what became of those before it."""
+
+    def __init__(self) -> None:
+        self._misses = 0
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is worth a try."""
+        return self._misses < _TRIES or self._misses % _PAUSE == 0
+
+    def note(self, *, smaller: bool) -> None:
+        """What became of it."""
+        self._misses = 0 if smaller else self._misses + 1
+
+
 class PackingStream:
     """Packs a data set whose size is not known before its end."""
 
@@ -61,7 +77,7 @@ class PackingStream:
         self._pending = bytearray()
         self._lengths: list[int] = []
         self._size = 0
-        self._misses = 0
+        self._trying = Trying()
 
     def update(self, data: Buffer) -> Iterator[Pair]:
         """Yields each block that is complete, and the same packed."""
@@ -85,10 +101,8 @@ class PackingStream:
         yield b"", Layout(self._size, self._width, tuple(self._lengths)).encode()
 
     def _pack(self, block: memoryview) -> Pair:
-        packed: Buffer = block
-        if self._misses < _TRIES or self._misses % _PAUSE == 0:
-            packed = self._codec.pack_block(block, self._width)
-        self._misses = self._misses + 1 if len(packed) == len(block) else 0
+        packed: Buffer = self._codec.pack_block(block, self._width) if self._trying.is_due else block
+        self._trying.note(smaller=len(packed) < len(block))
         self._lengths.append(len(packed))
         return block, packed
 

@@ -2,7 +2,8 @@
 
 Whoever appends does not wait for its turn: it leaves its record in the pack's queue. A thread takes everything that has
 gathered and writes it; then one fdatasync covers everything written so far, while the next batch is being written. So a
-lone sender pays one fdatasync an instance, and thirty-two senders share a few.
+lone sender pays one fdatasync an instance, and thirty-two senders share a few. A thread that has just made a record may
+write it itself: waking another one costs as much as the disk takes.
 
 What fails is never half there. No space: the file is cut back to its durable length and all records of the batch are
 refused; the pack goes on. Any other error, and every error of fdatasync: the pack is *dead*. Nothing more is written to
@@ -126,6 +127,7 @@ class Pack:
         self._syncing = False  # a thread is in _sync_loop
         self._end = 0  # bytes written
         self._sync_failed = False
+        self._users = 0  # of the loop's: who has entered and not left
         self._idle = asyncio.Event()
         self._idle.set()
         self._fd = -1
@@ -141,19 +143,35 @@ class Pack:
         """Whether nothing is queued, being written or being synced."""
         return self._idle.is_set()
 
-    def append(self, record: Sequence[Buffer], done: Done, *, written: Written | None = None) -> None:
+    def enter(self) -> None:
+        """Say, in the loop, that a record will be appended: the pack is not sealed before ``leave``."""
+        self._users += 1
+        self._idle.clear()
+
+    def leave(self) -> None:
+        """What was appended, if anything, has been told of. In the loop."""
+        self._users -= 1
+        self._settle()
+
+    def append(
+        self, record: Sequence[Buffer], done: Done, *, written: Written | None = None, here: bool = False
+    ) -> None:
         """Queue ``record``; ``done`` is called in the loop with its offset once it is durable, or with the error.
 
-        It is called whatever becomes of the caller: a durable record must reach the index. ``written`` is called in the
-        loop once the record's memory is not needed any more, and not at all if it could not be written.
+        In any thread, by who has entered. ``done`` is called whatever becomes of the caller: a durable record must
+        reach the index. ``written`` is called, in the thread that wrote, once the record's memory is not needed any
+        more, and not at all if it could not be written. ``here``: write in this thread, if no other one is writing.
         """
         job = _Job(record, sum(map(len, record)), done, written)
         with self._lock:
             self._queue.append(job)
             self._queued_bytes += job.length
             start, self._writing = not self._writing, True
-        self._idle.clear()
-        if start:
+        if not start:
+            return
+        if here:
+            self._write_loop()
+        else:
             self._executor.submit(self._write_loop)
 
     def retire(self, sealed: Callable[[], None]) -> None:
@@ -169,7 +187,7 @@ class Pack:
     # In threads
 
     def _write_loop(self) -> None:
-        more = True
+        more, sync = True, False
         while more:
             with self._lock:
                 batch, self._queue = self._queue, []
@@ -184,7 +202,8 @@ class Pack:
                 self._executor.submit(self._sync_loop)
             elif sync:
                 self._sync_loop()
-        self._loop.call_soon_threadsafe(self._settle)
+        if not sync:  # else what it reports comes after all this
+            self._loop.call_soon_threadsafe(self._settle)
 
     def _write(self, batch: list[_Job]) -> None:
         try:
@@ -213,9 +232,9 @@ class Pack:
                 job.offset, start = start, start + job.length
             self._written.extend(batch)
             self._end = end
-        waiting = [job.written for job in batch if job.written is not None]
-        if waiting:
-            self._loop.call_soon_threadsafe(_tell, waiting)
+        for job in batch:
+            if job.written is not None:
+                job.written()
 
     def _undo(self, exc: OSError) -> None:
         if self._fd < 0:  # the file could not be made: the next record tries again
@@ -228,14 +247,14 @@ class Pack:
             self.dead = True
 
     def _sync_loop(self) -> None:
-        while True:
+        more = True
+        while more:
             with self._lock:
                 batch, self._written = self._written, []
-                if not batch:
-                    self._syncing = False
-                    break
-            self._report(batch, self._sync(batch[-1].offset + batch[-1].length))
-        self._loop.call_soon_threadsafe(self._settle)
+            failure = self._sync(batch[-1].offset + batch[-1].length)
+            with self._lock:
+                self._syncing = more = bool(self._written)
+            self._report(batch, failure)
 
     def _sync(self, end: int) -> LeveretError | None:
         if self._sync_failed:
@@ -268,7 +287,7 @@ class Pack:
     # In the loop
 
     def _settle(self) -> None:
-        if not self._writing and not self._syncing:
+        if not self._users and not self._writing and not self._syncing:
             self._idle.set()
             if self._sealed is not None:
                 self._seal()
@@ -278,11 +297,6 @@ class Pack:
         self._executor.submit(self._close)
         if sealed is not None:
             sealed()
-
-
-def _tell(waiting: list[Written]) -> None:
-    for written in waiting:
-        written()
 
 
 def _call(batch: list[_Job], failure: LeveretError | None) -> None:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 _T = TypeVar("_T")
 MAX_SHARE = 16  # pieces of work that go to a thread together
 
+_Work = tuple[Callable[[], Any], "asyncio.Future[Any] | None"]
 _Outcome = tuple["asyncio.Future[Any]", Any, BaseException | None]
 
 
@@ -25,19 +26,31 @@ class Workers:
         self._count = count
         self._executor = ThreadPoolExecutor(count, thread_name_prefix=name)
         self._lock = threading.Lock()  # for the two fields below
-        self._waiting: deque[tuple[Callable[[], Any], asyncio.Future[Any]]] = deque()
+        self._waiting: deque[_Work] = deque()
         self._busy = 0  # threads in ``_work``
 
     def run(self, work: Callable[[], _T]) -> "asyncio.Future[_T]":
         """Do ``work`` in a thread; it runs even if nobody waits for it any more, unless it has not begun."""
         future: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
+        self._add((work, future))
+        return future
+
+    def post(self, work: Callable[[], None]) -> None:
+        """Do ``work`` in a thread. It never raises, and says itself what came of it."""
+        self._add((work, None))
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits for a thread; asked in one, whether that may do something slow."""
+        return not self._waiting
+
+    def _add(self, work: _Work) -> None:
         with self._lock:
-            self._waiting.append((work, future))
+            self._waiting.append(work)
             start = self._busy < self._count
             self._busy += start
         if start:
             self._executor.submit(self._work)
-        return future
 
     def close(self) -> None:
         """Wait for the threads to end."""
@@ -51,11 +64,17 @@ class Workers:
                 if not taken:
                     self._busy -= 1
                     return
-            outcomes = [_outcome(work, future) for work, future in taken]
-            taken[0][1].get_loop().call_soon_threadsafe(_report, outcomes)
+            outcomes = [outcome for outcome in map(_outcome, taken) if outcome is not None]
+            if outcomes:
+                outcomes[0][0].get_loop().call_soon_threadsafe(_report, outcomes)
+            taken.clear()  # and with it what the work holds on to
 
 
-def _outcome(work: Callable[[], Any], future: "asyncio.Future[Any]") -> _Outcome:
+def _outcome(given: _Work) -> _Outcome | None:
+    work, future = given
+    if future is None:
+        work()
+        return None
     if future.cancelled():
         return future, None, None
     try:

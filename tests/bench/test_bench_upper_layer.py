@@ -39,6 +39,9 @@ class Drop:
     async def operate(self, operation: Operation, dataset: bytes) -> Outcome:
         raise NotImplementedError
 
+    def begin(self, received: ReceivedInstance) -> None:  # noqa: ARG002 - the protocol's name
+        """Nothing is done before the end."""
+
     async def store(self, received: ReceivedInstance) -> Outcome:  # noqa: ARG002
         return Outcome(0)
 

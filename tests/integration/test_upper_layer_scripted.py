@@ -58,6 +58,9 @@ class Service:
     async def operate(self, operation: Operation, dataset: bytes) -> Outcome:
         raise NotImplementedError
 
+    def begin(self, received: ReceivedInstance) -> None:
+        """Nothing is done before the end."""
+
     async def store(self, received: ReceivedInstance) -> Outcome:
         if self.gate is not None:
             await self.gate.wait()

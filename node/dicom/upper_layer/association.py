@@ -18,7 +18,7 @@ from node.dicom.upper_layer.dialogue import Dialogue
 from node.dicom.upper_layer.errors import RemoteProtocolError
 from node.dicom.upper_layer.framing import Piece
 from node.dicom.upper_layer.incoming import Incoming, begin
-from node.dicom.upper_layer.intake import MIN_HEAD_BYTES, Buffer, Stream
+from node.dicom.upper_layer.intake import LOOK_BYTES, MIN_HEAD_BYTES, Buffer, Stream
 from node.dicom.upper_layer.machine import Aborted, Acceptor, AssociateRequested, MachineEvent, ReleaseRequested
 from node.dicom.upper_layer.messages import MessageReader, MessageReceived
 from node.dicom.upper_layer.negotiation import AcceptedContext, negotiate
@@ -288,8 +288,19 @@ class Association(asyncio.BufferedProtocol):
             self._stream(incoming.stream, piece)
         elif incoming.size > (incoming.most or self._host.spool_from) or not self._buffer.add(piece.data):
             self._overflow(incoming, piece)
+        elif incoming.size >= incoming.next_look and not incoming.most and not piece.is_last:
+            self._look_ahead(incoming)
         if piece.is_last:
             self._complete(incoming)
+
+    def _look_ahead(self, incoming: Incoming) -> None:
+        """Let the time be used in which the rest arrives."""
+        if incoming.arriving is None:
+            incoming.arriving = self._host.service.begin(self._received(incoming))
+            incoming.next_look = LOOK_BYTES if incoming.arriving is not None else self._host.spool_from
+        if incoming.arriving is not None and incoming.size >= incoming.next_look:
+            incoming.arriving.more(self._buffer.view())
+            incoming.next_look += LOOK_BYTES
 
     def _overflow(self, incoming: Incoming, piece: Piece) -> None:
         """There is no more memory for this one: go on as a stream, or refuse it."""
@@ -300,6 +311,7 @@ class Association(asyncio.BufferedProtocol):
             incoming.outcome = Outcome(Status.OUT_OF_RESOURCES, "too large for this moment")
             self._buffer.clear()
             return
+        incoming.arriving = None
         incoming.stream = Stream(lambda: self._resume("stream"))
         self._stream(incoming.stream, piece)
         received = self._received(incoming)
@@ -351,7 +363,7 @@ class Association(asyncio.BufferedProtocol):
         request = incoming.request
         return ReceivedInstance(
             self._buffer.view(), self._contexts[incoming.context_id].transfer_syntax,
-            request.sop_class_uid, request.sop_instance_uid, self._caller.ae_title, self.address,
+            request.sop_class_uid, request.sop_instance_uid, self._caller.ae_title, self.address, incoming.arriving,
         )  # fmt: skip
 
     async def _store(self, incoming: Incoming, work: Coroutine[Any, Any, Outcome]) -> None:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Self
 
-from node.dicom.received import Status
+from node.dicom.glance import GLANCE_BYTES
+from node.dicom.received import Arriving, Status
 from node.dicom.services import FIND, GET, MOVE, STORAGE_COMMITMENT, is_storage
 from node.dicom.upper_layer.command import CommandField, Request
 from node.dicom.upper_layer.limits import MAX_ACTION_BYTES, MAX_IDENTIFIER_BYTES
@@ -36,6 +37,8 @@ class Incoming:
         self.size = 0
         self.is_complete = self.is_dropped = False
         self.stream: Stream | None = None
+        self.arriving: Arriving | None = None
+        self.next_look = GLANCE_BYTES  # at this size, something can be done with what is there
         self.outcome = outcome  # known before the end: the rest is dropped
 
     @classmethod

@@ -15,6 +15,7 @@ from node.errors.dicom import Truncated
 SPOOL_FROM_BYTES = 64 * 1024 * 1024  # larger data sets are streamed
 BUDGET_BYTES = 384 * 1024 * 1024  # of all data sets in memory: leaves the process below 600 MB
 FIRST_BYTES = 1024 * 1024  # a data set's first allocation: most images fit
+LOOK_BYTES = 256 * 1024  # whoever makes use of what has arrived is told each time that so much more is there
 KEEP_BYTES = 4 * 1024 * 1024  # a buffer up to this size is kept for the next data set of its association
 MIN_HEAD_BYTES = 1024 * 1024  # a stream begins with at least this much: enough to find out what it is
 HIGH_BYTES, LOW_BYTES = 4 * 1024 * 1024, 1024 * 1024  # waiting in a stream: the sender is paused, and goes on
@@ -39,7 +40,10 @@ class Budget:
 
 
 class Buffer:
-    """A data set in memory, in one bytearray that is used again for the next one."""
+    """A data set in memory, in one bytearray that is used again for the next one.
+
+    It never changes its size: views of it stay valid while more is added.
+    """
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
@@ -55,7 +59,9 @@ class Buffer:
             if not self._budget.take(wanted - self._taken):
                 return False
             self._taken = wanted
-            self._data.extend(bytes(wanted - len(self._data)))
+            larger = bytearray(wanted)
+            larger[: self.size] = memoryview(self._data)[: self.size]
+            self._data = larger
         self._data[self.size : end] = piece
         self.size = end
         return True

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from node.dicom.received import ReceivedInstance
+from node.dicom.received import Arriving, ReceivedInstance
 from node.dicom.upper_layer.codes import Rejection
 from node.dicom.upper_layer.command import Counts
 from node.dicom.upper_layer.intake import Budget
@@ -43,6 +43,9 @@ class Service(Protocol):
 
     def admit(self, request: AssociateRq, address: str) -> Rejection | Admission:
         """Whether the caller may associate and what for, or why not."""
+
+    def begin(self, received: ReceivedInstance) -> Arriving | None:
+        """The beginning of an instance is there; what this returns is told of the rest. Never raises."""
 
     async def store(self, received: ReceivedInstance) -> Outcome:
         """Keep an instance; its memory is used again when this returns. Never raises."""

@@ -178,10 +178,6 @@ signed("malformed_signed_message", "header_in_other_order", {"typ": "leveret-req
 signed("malformed_signed_message", "header_with_blanks", b'{"alg": "EdDSA", "typ": "leveret-request+jws"}')
 DOUBLE = b'{"alg":"EdDSA","alg":"EdDSA","typ":"leveret-request+jws"}'
 signed("malformed_signed_message", "header_with_a_member_twice", DOUBLE)
-    "malformed_signed_message",
-    "header_with_a_member_twice",
-    b'{"alg":"EdDSA","alg":"EdDSA","typ":"leveret-request+jws"}',
-)
 
 
 @misdeed("malformed_signed_message")

@@ -20,7 +20,8 @@ A worker is given the first 16 KiB and asks for more only if it must: pixel data
 
 **The network.** ``upper_layer`` is the protocol (its docstring says how); ``scp`` decides who may associate and hands
 instances to the sink: any storage class, the peer's first transfer syntax, success told only after the sink has said
-that the bytes are durable.
+that the bytes are durable. Queries, retrieval and storage commitment go to the sharing room; what callers name in them
+is read by ``identifier``, within limits.
 
 **What a person imports.** ``sources`` finds files in folders, archives and media (``dicomdir``). **What a viewer
 asks.** ``metadata`` is the DICOM JSON of a whole header (in the worker), ``jsonmodel`` that of QIDO-RS results.

@@ -76,7 +76,7 @@ class DicomTlsUnusable(LeveretError):
     """A certificate or key for DICOM TLS cannot be used."""
 
     code = "dicom_tls_unusable"
-    advice = "PEM files are needed, the key without a password and readable by the node's user (0600); [dicom] tls_…"
+    advice = "Name PEM files, the key without a password and readable by the node's user alone; see node.example.toml."
     status = 400
 
 

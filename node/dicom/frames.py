@@ -6,6 +6,7 @@ A table is what a hostile file says: a place that it names is used only if an it
 """
 
 import array
+import asyncio
 import itertools
 import struct
 from collections import OrderedDict
@@ -25,6 +26,8 @@ READ = 256 << 10  # stored objects are encrypted in chunks of this size, so that
 _ITEM, _SEQUENCE_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 _HEADER = 8  # bytes of an item's tag and length
 _END_MARKER = b"\xff\xd9"  # the last bytes of a JPEG, JPEG-LS or JPEG 2000 codestream
+_BEGIN_MARKERS = (b"\xff\xd8", b"\xff\x4f")  # and the first ones: SOI, SOC
+_TAIL = 4  # bytes in which the end marker is looked for: it, and padding
 _ENTRY = 8  # bytes of an offset as it is kept
 
 
@@ -76,11 +79,15 @@ class FrameIndex:
         self._base: int | None = None  # of the first fragment's item
         self._offsets: Sequence[int] = ()  # of the frames' first items, from the base
         self._items: _Items | None = None
+        self._walk: _Walk | None = None  # from the first fragment to the farthest frame that was asked for
+        self._walking = asyncio.Lock()
+        self._is_marked = layout.frames > 1  # every frame seen so far begins and ends as a codestream does
 
     @property
     def cost(self) -> int:
         """Bytes that this keeps in memory, roughly."""
-        items = 3 * len(self._items.offsets) if self._items else 0
+        kept = self._items or self._walk
+        items = 3 * len(kept.offsets) if kept else 0
         return 1024 + _ENTRY * (len(self._offsets) + items)
 
     async def place(self, source: FrameSource, number: int) -> FramePlace:
@@ -163,9 +170,15 @@ class FrameIndex:
                 self._offsets = offsets
 
     async def _by_items(self, source: FrameSource, index: int) -> FramePlace:
-        if self._items is None:
-            assert self._base is not None
-            self._items = await _all_items(source, self._base, self.layout.frames)
+        """By the markers of the codestreams as far as the frame, so that the first costs little; else by all items."""
+        async with self._walking:  # several frames of a viewer's page are looked for at the same time
+            if self._items is None:
+                assert self._base is not None
+                self._walk = self._walk or _Walk(self._base)
+                if self._is_marked and await self._walk.reaches(source, index):
+                    return self._walk.place(index)
+                self._is_marked, self._walk = False, None
+                self._items = await _all_items(source, self._base, self.layout.frames)
         items = self._items
         first = items.firsts[index]
         last = items.firsts[index + 1] if index + 1 < len(items.firsts) else len(items.offsets)
@@ -279,6 +292,42 @@ class _Headers:
         return self._buffer[at - self._base : at - self._base + length]
 
 
+class _Walk:
+    """Goes from fragment to fragment as long as each frame is a codestream with a beginning and an end."""
+
+    def __init__(self, at: int) -> None:
+        self.offsets, self.lengths = array.array("Q"), array.array("Q")
+        self._at = at
+        self._firsts = array.array("Q")  # index of each frame's first fragment
+        self._is_between = True  # the frame before is complete
+
+    async def reaches(self, source: FrameSource, index: int) -> bool:
+        """Go on until frame ``index`` is complete; False if the markers do not tell where frames begin."""
+        walker = _Headers(source)
+        while not (len(self._firsts) > index + 1 or (len(self._firsts) == index + 1 and self._is_between)):
+            length = await walker.item(self._at)
+            if length is None or length < _TAIL or len(self.offsets) >= MAX_FRAGMENTS:
+                return False
+            value = self._at + _HEADER
+            begins = await walker.bytes(value, len(_BEGIN_MARKERS[0])) in _BEGIN_MARKERS
+            if begins != self._is_between:
+                return False
+            if begins:
+                self._firsts.append(len(self.offsets))
+            self.offsets.append(value)
+            self.lengths.append(length)
+            self._at = value + length
+            tail = await walker.bytes(self._at - _TAIL, _TAIL)
+            self._is_between = tail.rstrip(b"\0").endswith(_END_MARKER)
+        return True
+
+    def place(self, index: int) -> FramePlace:
+        """A frame that was reached."""
+        first = self._firsts[index]
+        last = self._firsts[index + 1] if index + 1 < len(self._firsts) else len(self.offsets)
+        return FramePlace(tuple(zip(self.offsets[first:last], self.lengths[first:last], strict=True)))
+
+
 async def _all_items(source: FrameSource, at: int, frames: int) -> _Items:
     offsets, lengths = array.array("Q"), array.array("Q")
     walker = _Headers(source)
@@ -309,7 +358,7 @@ async def _first_fragments(
     for index, (offset, length) in enumerate(zip(offsets, lengths, strict=True)):
         if begins:
             firsts.append(index)
-        tail = await source.read(offset + max(0, length - 4), min(length, 4))
+        tail = await source.read(offset + max(0, length - _TAIL), min(length, _TAIL))
         begins = tail.rstrip(b"\0").endswith(_END_MARKER)
     if len(firsts) != frames:
         raise NotDecodable("the fragments do not tell where frames begin")

@@ -305,7 +305,7 @@ async def test_a_frame_of_a_large_object_costs_its_chunks(viewer: Viewer, table:
     held.Rows = held.Columns = 512
     held.NumberOfFrames = LARGE_FRAMES
     rng = np.random.default_rng(7)
-    frames = [rng.bytes(512 * 512 * 2) for _ in range(LARGE_FRAMES)]
+    frames = [b"\xff\x4f" + rng.bytes(512 * 512 * 2 - 4) + b"\xff\xd9" for _ in range(LARGE_FRAMES)]
     if table == "native":
         held.PixelData = b"".join(frames)
         held.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -316,7 +316,7 @@ async def test_a_frame_of_a_large_object_costs_its_chunks(viewer: Viewer, table:
     path = viewer.path(table)
     viewer.held.pop(table)
     times = []
-    for number in (LARGE_FRAMES, 1, 200, 399, 17):
+    for number in (1, 2, 200, LARGE_FRAMES, 17):
         started = time.monotonic()
         answer = await viewer.get(
             f"{path}/frames/{number}", "multipart/related; type=application/octet-stream; transfer-syntax=*"

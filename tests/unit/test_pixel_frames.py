@@ -1,8 +1,10 @@
 """Frames are found by tables that tell the truth, and in spite of those that do not."""
 
+import asyncio
 import contextlib
 import struct
 from collections.abc import AsyncIterator
+from random import Random
 
 import msgspec
 import pytest
@@ -34,6 +36,14 @@ class Memory:
 
     async def chunks(self, start: int, end: int) -> AsyncIterator[bytes]:
         yield self.data[start:end]
+
+
+class Yielding(Memory):
+    """Lets others go on during each read."""
+
+    async def read(self, offset: int, length: int) -> bytes:
+        await asyncio.sleep(0)
+        return await super().read(offset, length)
 
 
 def layout(**values: object) -> PixelLayout:
@@ -117,6 +127,35 @@ async def test_codestream_ends_tell_frames_apart() -> None:
         await read(Memory(encapsulated([[b"ab"], [b"cd"], [b"ef"]])), FrameIndex(layout(frames=2)), 1)
     with pytest.raises(NotDecodable):
         await read(Memory(encapsulated([[b"ab"]])), FrameIndex(layout(frames=2)), 1)
+
+
+def codestream(parts: list[bytes]) -> list[bytes]:
+    """Fragments of one frame; no part looks like a beginning or an end."""
+    first, *others = (b"\1" + part + b"\1" for part in parts)
+    return [b"\xff\x4f" + first, *others, b"\1\1\1" + JPEG_END]
+
+
+CODESTREAM = st.lists(st.binary(max_size=300), min_size=1, max_size=3).map(codestream)
+
+
+@given(st.lists(CODESTREAM, min_size=2, max_size=6), st.randoms())
+async def test_frames_looked_for_at_the_same_time(frames: list[list[bytes]], random: Random) -> None:
+    """Without a table, in any order and together: the markers tell, and nobody disturbs another's walk."""
+    source, index = Yielding(encapsulated(frames)), FrameIndex(layout(frames=len(frames)))
+    numbers = list(range(1, len(frames) + 1)) * 2
+    random.shuffle(numbers)
+    found = await asyncio.gather(*(read(source, index, number) for number in numbers))
+    assert found == [b"".join(frames[number - 1]) for number in numbers]
+
+
+async def test_the_first_frame_costs_no_walk_through_all() -> None:
+    frames = [[b"\xff\x4f" + bytes(300_000) + JPEG_END] for _ in range(40)]
+    source = Memory(encapsulated(frames))
+    index = FrameIndex(layout(frames=40))
+    assert await read(source, index, 1) == frames[0][0]
+    assert source.reads < 5
+    assert await read(source, index, 40) == frames[39][0]
+    assert 40 < source.reads < 130
 
 
 @given(st.binary(max_size=60), st.integers(1, 4))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 
-from node.model.ids import PatientKey, PeerId, RequestId, StudyInstanceUID
+from node.model.ids import PatientKey, PeerId, RequestId, StudyInstanceUID, StudyRef
 from node.model.instance import Demographics, ManifestEntry
 
 RELEASE_SECONDS = 14 * 86_400  # how long a release stays valid
@@ -37,7 +37,8 @@ class ReleasedStudy:
     """One study of a release: which revision, whose, and what it consists of.
 
     ``patient`` (the holder's issuer and id) and ``demographics`` are what the recipient stamps on the study; where the
-    identity was corrected, the bytes may still say one of ``formerly``.
+    identity was corrected, the bytes may still say one of ``formerly``. ``ref`` is the one that it was asked for by;
+    None: by its UID.
     """
 
     study_instance_uid: StudyInstanceUID
@@ -46,6 +47,7 @@ class ReleasedStudy:
     demographics: Demographics
     entries: tuple[ManifestEntry, ...]
     formerly: tuple[PatientKey, ...] = ()
+    ref: StudyRef | None = None
 
 
 @dataclass(frozen=True)

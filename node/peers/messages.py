@@ -124,6 +124,7 @@ class _Study(_Message, frozen=True, omit_defaults=True):
     person: _Person
     series: Annotated[list[_Series], msgspec.Meta(min_length=1, max_length=MAX_INSTANCES)]
     formerly: Annotated[list[_Patient], msgspec.Meta(max_length=MAX_FORMERLY)] = []
+    ref: _Id | None = None
 
 
 class _Manifest(_Message, frozen=True):
@@ -232,6 +233,7 @@ def encode_manifest(manifest: ReleaseManifest) -> bytes:
             _person(released.demographics),
             [_Series(uid, instances) for uid, instances in series.items()],
             [_Patient(p.issuer, p.patient_id) for p in released.formerly],
+            None if released.ref is None else str(released.ref),
         )
 
     ids = (str(manifest.request_id), manifest.holder.compact, manifest.recipient.compact)
@@ -294,6 +296,7 @@ def _study(study: _Study, classes: list[SOPClassUID], syntaxes: list[TransferSyn
         _demographics(study.person),
         entries,
         tuple(PatientKey(p.issuer, p.id) for p in study.formerly),
+        None if study.ref is None else StudyRef.parse(study.ref),
     )
 
 

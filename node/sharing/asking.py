@@ -130,6 +130,9 @@ def check_manifest(manifest: ReleaseManifest, request: ReleaseRequest) -> None:
     studies = [study.study_instance_uid for study in manifest.studies]
     if len(set(studies)) != len(studies) or len(set(studies) - asked) > by_ref:
         raise ManifestRefused("studies")
+    refs = [study.ref for study in manifest.studies if study.ref is not None]
+    if len(set(refs)) != len(refs) or not set(refs) <= set(request.targets):
+        raise ManifestRefused("a ref that was not asked for")
     entries = manifest.instances
     if len({entry.sop_instance_uid for _, entry in entries}) != len(entries):
         raise ManifestRefused("an instance twice")

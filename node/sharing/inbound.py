@@ -106,11 +106,11 @@ class Inbound:
         """Fetch and keep what was released."""
         row = await self.row(request_id)
         release = await self._parts.asking.fetch_manifest(row)
-        targets, studies = decode_body(row.body).targets, [s.study_instance_uid for s in release.manifest.studies]
+        refs = {s.ref: s.study_instance_uid for s in release.manifest.studies if s.ref is not None}
         async with self._db.write() as tx:
             _, transfer = await _rows(tx, request_id)
             await transfers.set_release(tx, release.token, release.digest, release.manifest)
-            await followed.learn_ref(tx, row.peer, targets, studies)
+            await followed.learn_refs(tx, row.peer, refs)
             await self._move(tx, transfer, TransferEvent.RELEASE)
 
     async def pull(self, request_id: RequestId) -> None:

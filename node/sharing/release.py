@@ -7,7 +7,7 @@ finds a use left, and its row, the use and the audit event are durable together 
 import asyncio
 import hashlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from node.crypto.identity import Identity
 from node.crypto.jws import JwsType, sign_jws
@@ -91,7 +91,8 @@ async def release(
 ) -> ReleaseManifest:
     """Consume the use, sign and keep the manifest, begin the outgoing transfer, and log it."""
     expires_at = now + permit.seconds
-    studies = [await _released(tx, study) for study in sorted(permit.scope)]
+    refs = await _refs(tx, request)
+    studies = [replace(await _released(tx, study), ref=refs.get(study)) for study in sorted(permit.scope)]
     manifest = ReleaseManifest(request.request_id, identity.peer_id, request.requester, now, expires_at, tuple(studies))
     token = await asyncio.to_thread(_sign, identity, manifest)
     await _consume(tx, request, permit, now)
@@ -101,6 +102,14 @@ async def release(
     for study in studies:
         await audit.append(tx, _released_event(manifest, study, permit, request, by))
     return manifest
+
+
+async def _refs(rx: Read, request: ReleaseRequest) -> dict[StudyInstanceUID, StudyRef]:
+    """Which studies were asked for by a ref alone."""
+    named = {target for target in request.targets if isinstance(target, StudyInstanceUID)}
+    refs = [target for target in request.targets if isinstance(target, StudyRef)]
+    found = {await feeds.resolve_ref(rx, request.requester, ref): ref for ref in refs}
+    return {study: ref for study, ref in found.items() if study is not None and study not in named}
 
 
 async def _consume(tx: Write, request: ReleaseRequest, permit: Permit, now: int) -> None:

@@ -9,7 +9,6 @@ import msgspec
 from node.model.feed import TAG_BYTES
 from node.model.feed_chain import Position
 from node.model.ids import PeerId, StudyInstanceUID, StudyRef
-from node.model.request import StudyTarget
 from node.store.engine import Read, Write
 from node.store.feeds import token_hash
 
@@ -121,22 +120,13 @@ async def keep_answers(tx: Write, peer: PeerId, under: Position, outputs: Mappin
     return True
 
 
-async def learn_ref(
-    tx: Write, peer: PeerId, targets: Sequence[StudyTarget], studies: Iterable[StudyInstanceUID]
-) -> None:
-    """A release of ``studies`` answered a request for ``targets``: remember which study the ref of ``peer`` is.
-
-    The list of priors shows it from now on. A release does not say which ref is which study, so where several refs were
-    asked for, nothing is learned.
-    """
-    refs = [target for target in targets if isinstance(target, StudyRef)]
-    new = set(studies) - {target for target in targets if isinstance(target, StudyInstanceUID)}
-    if len(refs) == len(new) == 1:
-        await tx.execute(
-            "INSERT INTO feed_ref (peer, ref, study) VALUES (?, ?, ?)"
-            " ON CONFLICT (peer, ref) DO UPDATE SET study = excluded.study",
-            (peer.digest, refs[0].value, str(new.pop())),
-        )
+async def learn_refs(tx: Write, peer: PeerId, studies: Mapping[StudyRef, StudyInstanceUID]) -> None:
+    """A release of ``peer`` said which studies these refs are: remember it. The list of priors shows it from now on."""
+    await tx.execute_many(
+        "INSERT INTO feed_ref (peer, ref, study) VALUES (?, ?, ?)"
+        " ON CONFLICT (peer, ref) DO UPDATE SET study = excluded.study",
+        [(peer.digest, ref.value, str(study)) for ref, study in studies.items()],
+    )
 
 
 async def learned_refs(rx: Read, peer: PeerId, refs: Iterable[StudyRef]) -> dict[StudyRef, StudyInstanceUID]:

@@ -18,13 +18,13 @@ from node.crypto.jws import JwsType, verify_jws
 from node.errors.sharing import NoSuchTransfer
 from node.errors.storage import DiskFull, IndexBusy
 from node.model.audit import AuditType
-from node.model.ids import RequestId, SOPInstanceUID, StudyInstanceUID
+from node.model.ids import RequestId, SOPInstanceUID, StudyInstanceUID, StudyRef
 from node.model.transfer import Direction, TransferState
 from node.model.trust import TrustState
 from node.peers.messages import decode_receipt
 from node.sharing import incoming, serve, stream, transfer
 from node.sharing.inbound import Step
-from node.store import transfers
+from node.store import feeds, followed, transfers
 from node.store.study_queries import StudyQuery
 
 Two = tuple[SharingNode, SharingNode]
@@ -215,6 +215,23 @@ async def test_several_studies_in_one_request(two: Two) -> None:
     assert view.state == "COMPLETED"
     assert set(view.transfer.studies) == set(both)
     assert await lake.bytes_of(held) == held
+
+
+async def test_each_ref_of_a_request_is_known_for_its_study_afterwards(two: Two) -> None:
+    north, lake = two
+    second, third = CtStudy(instances=2, rows=16, seed=2), CtStudy(instances=2, rows=16, seed=3)
+    await north.hold(STUDY, second, third)
+    announced = {StudyRef.new(): StudyInstanceUID(study.study_uid) for study in (STUDY, second)}
+    async with north.db.write() as tx:
+        for ref, uid in announced.items():
+            await feeds.set_announced(tx, lake.peer_id, uid, feeds.Announced(ref, 1))
+    order = lake.order(
+        north, STUDY, await north.code_for(STUDY), targets=(*announced, StudyInstanceUID(third.study_uid))
+    )
+    assert (await lake.requests.wait(await lake.requests.ask(order, by=ACTOR))).state == "COMPLETED"
+    assert len(await lake.store.studies()) == 3
+    async with lake.db.read() as rx:
+        assert await followed.learned_refs(rx, north.peer_id, announced) == announced
 
 
 async def test_a_later_revision_brings_only_what_is_new(two: Two) -> None:

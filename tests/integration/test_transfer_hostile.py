@@ -17,7 +17,16 @@ from support.sharing_node import ACTOR, SharingNode, befriend, sharing_node
 from node.crypto import sharecode
 from node.crypto.identity import Identity
 from node.crypto.jws import JwsType, sign_jws, verify_jws
-from node.model.ids import Digest, PatientKey, PeerId, RequestId, SOPInstanceUID, StudyInstanceUID, TransferSyntaxUID
+from node.model.ids import (
+    Digest,
+    PatientKey,
+    PeerId,
+    RequestId,
+    SOPInstanceUID,
+    StudyInstanceUID,
+    StudyRef,
+    TransferSyntaxUID,
+)
 from node.model.instance import Demographics, ManifestEntry
 from node.model.release import DecisionNotice, ReleasedStudy, ReleaseManifest, Verdict
 from node.model.request import Subject
@@ -182,6 +191,7 @@ MANIFESTS: dict[str, ChangeManifest] = {
     "a study twice": lambda m: replace(m, studies=m.studies * 2),
     "an instance twice": _entry(1, sop_instance_uid=SOPInstanceUID(STUDY.sop_uid(1))),
     "a size of nothing": _entry(1, size=0),
+    "a ref that was not asked for": _study(ref=StudyRef.new()),
 }
 
 

@@ -78,7 +78,9 @@ STUDY = ReleasedStudy(
     Demographics("Müller^Änne", "19700131", "F"),
     (entry(1, 1), entry(1, 2), entry(2, 3, "1.2.840.10008.1.2.4.90")),
 )
-MANIFEST = ReleaseManifest(ID, HOLDER, RECIPIENT, 1_000, 2_000, (STUDY, replace(STUDY, entries=(entry(3, 4),))))
+MANIFEST = ReleaseManifest(
+    ID, HOLDER, RECIPIENT, 1_000, 2_000, (STUDY, replace(STUDY, entries=(entry(3, 4),), ref=StudyRef(b"r" * 16)))
+)
 
 
 @given(requests)

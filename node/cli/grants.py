@@ -59,8 +59,8 @@ def new_key(session: Session, key_file: Path) -> None:
 @click.option("--study", "studies", multiple=True, metavar="UID", help="Only this study; may be repeated.")
 @click.option("--modality", "modalities", multiple=True, metavar="CS", help="Only such studies; repeatable.")
 @click.option("--body-part", "body_parts", multiple=True, metavar="CS", help="Only such studies; repeatable.")
-@click.option("--from-date", type=StudyDate(), default="", metavar="DATE", help="Only studies of that day or later.")
-@click.option("--to-date", type=StudyDate(), default="", metavar="DATE", help="Only studies of that day or earlier.")
+@click.option("--from-date", type=StudyDate(), metavar="DATE", help="Only studies of that day or later.")
+@click.option("--to-date", type=StudyDate(), metavar="DATE", help="Only studies of that day or earlier.")
 @click.option("--purpose", "purposes", multiple=True, type=_PURPOSE, default=("TREAT",), show_default=True)
 @click.option("--expires", type=Duration(), default=30 * DAY_SECONDS, help="How long it is good.  [default: 30d]")
 @click.pass_obj
@@ -80,8 +80,8 @@ def sign(session: Session, /, **given: Any) -> None:
             frozenset(StudyInstanceUID.parse(uid) for uid in given["studies"]),
             frozenset(text.upper() for text in given["modalities"]),
             frozenset(text.upper() for text in given["body_parts"]),
-            given["from_date"],
-            given["to_date"],
+            given["from_date"] or "",
+            given["to_date"] or "",
         ),
     )
     token = sign_jws(identity, JwsType.GRANT, encode_grant(grant))

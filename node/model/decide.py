@@ -281,12 +281,17 @@ def _seconds(consent: Consent, now: int) -> int:
             return RELEASE_SECONDS
 
 
+# What stands and does not fit explains more than what is over.
+_LAPSED = {RefusalCode.CONSENT_EXPIRED: 1, RefusalCode.CONSENT_REVOKED: 2}
+
+
 def _refuse(offered: Sequence[Consent], weighed: Sequence[_Claim | RefusalCode]) -> Refuse:
     causes = [(consent, why) for consent, why in zip(offered, weighed, strict=True) if isinstance(why, RefusalCode)]
     for consent, why in causes:
         if consent.is_proof:
             return _refusal(consent, why)
-    return Refuse(RefusalCode.NOT_RELEASED, causes[0][1] if causes else RefusalCode.NO_CONSENT)
+    whys = sorted((why for _, why in causes), key=lambda why: _LAPSED.get(why, 0))
+    return Refuse(RefusalCode.NOT_RELEASED, whys[0] if whys else RefusalCode.NO_CONSENT)
 
 
 def _refusal(consent: Consent, why: RefusalCode) -> Refuse:

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.ct import CtStudy
@@ -98,14 +99,11 @@ def asker(north: SharingNode, lake: SharingNode) -> Asker:
     return Asker(north, lake)
 
 
-def order(
-    north: SharingNode, effect: Effect = Effect.PERMIT, study: CtStudy = STUDY, **limits: object
-) -> DirectiveOrder:
-    made = DirectiveOrder(north.patient(study), effect)
-    return replace(made, **limits)  # type: ignore[arg-type]  # one field each, of its own type
+def order(north: SharingNode, effect: Effect = Effect.PERMIT, study: CtStudy = STUDY, **limits: Any) -> DirectiveOrder:
+    return replace(DirectiveOrder(north.patient(study), effect), **limits)
 
 
-async def permit(north: SharingNode, **limits: object) -> ConsentId:
+async def permit(north: SharingNode, **limits: Any) -> ConsentId:
     return (await north.consents.add(order(north, **limits), by=ACTOR)).directive.consent_id
 
 
@@ -137,31 +135,23 @@ async def test_a_directive_releases_to_a_confirmed_patient_and_is_fetched(tmp_pa
         assert released.detail["consent"] == "directive"
 
 
-@pytest.mark.parametrize(
-    ("limits", "changes", "cause"),
-    [
-        ({"purposes": frozenset({PurposeOfUse.HRESCH})}, {}, "purpose_not_covered"),
-        ({"scope": Scope(modalities=frozenset({"MR"}))}, {}, "consent_other_study"),
-        ({"scope": Scope(body_parts=frozenset({"KNEE"}))}, {}, "consent_other_study"),
-        ({"scope": Scope(to_date="19990101")}, {}, "consent_other_study"),
-        ({"scope": Scope(studies=frozenset({OTHER_UID}))}, {}, "consent_other_study"),
-        ({"patient": PatientKey("ELSEWHERE", STUDY.patient_id)}, {}, "no_consent"),
-        ({"starts_at": 2**39}, {}, "consent_expired"),
-        ({"effect": Effect.DENY}, {}, "no_consent"),
-    ],
-)
-async def test_a_directive_keeps_within_its_limits(
-    north: SharingNode, asker: Asker, limits: dict[str, object], changes: dict[str, object], cause: str
-) -> None:
-    await permit(north, **limits)
-    assert await asker.ask(None, **changes) == "not_released"
-    assert await asker.cause() == cause
-
-
-async def test_a_directive_for_another_facility_says_nothing(north: SharingNode, asker: Asker) -> None:
-    await permit(north, recipient=Identity.generate().peer_id)
-    assert await asker.ask(None) == "not_released"
-    assert await asker.cause() == "purpose_not_covered"
+async def test_a_directive_keeps_within_its_limits(north: SharingNode, asker: Asker) -> None:
+    mine = order(north)
+    for directive, cause in [
+        (replace(mine, patient=PatientKey("ELSEWHERE", STUDY.patient_id)), "no_consent"),
+        (replace(mine, effect=Effect.DENY), "no_consent"),
+        (replace(mine, purposes=frozenset({PurposeOfUse.HRESCH})), "purpose_not_covered"),
+        (replace(mine, recipient=north.peer_id), "purpose_not_covered"),
+        (replace(mine, scope=Scope(modalities=frozenset({"MR"}))), "consent_other_study"),
+        (replace(mine, scope=Scope(body_parts=frozenset({"KNEE"}))), "consent_other_study"),
+        (replace(mine, scope=Scope(to_date="19990101")), "consent_other_study"),
+        (replace(mine, scope=Scope(studies=frozenset({OTHER_UID}))), "consent_other_study"),
+        (replace(mine, starts_at=2**39), "consent_expired"),
+    ]:
+        consent_id = (await north.consents.add(directive, by=ACTOR)).directive.consent_id
+        assert await asker.ask(None) == "not_released"
+        assert await asker.cause() == cause
+        await north.consents.revoke(consent_id, by=ACTOR)
 
 
 async def test_a_directive_ends_by_itself_and_what_it_released_with_it(north: SharingNode, asker: Asker) -> None:
@@ -183,22 +173,20 @@ async def test_demographics_that_do_not_confirm_wait_for_a_person(north: Sharing
     await started(north, asker, request)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"patient": PatientKey("HERE", " ")},
-        {"scope": Scope(modalities=frozenset({"much too long for CS"}))},
-        {"scope": Scope(from_date="20200230")},
-        {"scope": Scope(from_date="20210101", to_date="20200101")},
-        {"scope": Scope(studies=frozenset(StudyInstanceUID(f"1.2.{n}") for n in range(201)))},
-        {"until": 1},
-        {"starts_at": -1},
-        {"recorded_by": "x" * 129},
-    ],
-)
-async def test_a_directive_that_cannot_be_is_not_recorded(north: SharingNode, change: dict[str, object]) -> None:
-    with pytest.raises(InvalidDirective):
-        await north.consents.add(order(north, **change), by=ACTOR)
+async def test_a_directive_that_cannot_be_is_not_recorded(north: SharingNode) -> None:
+    mine = order(north)
+    for wrong in [
+        replace(mine, patient=PatientKey("HERE", " ")),
+        replace(mine, scope=Scope(modalities=frozenset({"much too long for CS"}))),
+        replace(mine, scope=Scope(from_date="20200230")),
+        replace(mine, scope=Scope(from_date="20210101", to_date="20200101")),
+        replace(mine, scope=Scope(studies=frozenset(StudyInstanceUID(f"1.2.{n}") for n in range(201)))),
+        replace(mine, until=1),
+        replace(mine, starts_at=-1),
+        replace(mine, recorded_by="x" * 129),
+    ]:
+        with pytest.raises(InvalidDirective):
+            await north.consents.add(wrong, by=ACTOR)
     assert await north.events(AuditType.CONSENT_RECORDED) == []
 
 
@@ -532,10 +520,9 @@ async def test_every_refusal_without_a_proof_is_alike(north: SharingNode, lake: 
     answers: dict[str, DecisionNotice] = {}
     sizes: set[int] = set()
     for name, (proof, target) in cases.items():
-        request, began = asker.request(target), north.clock.monotonic()
+        request, began = asker.request(target), time.monotonic()
         text = await north.holder.receive(asker.me.peer_id, asker.token(request, proof))
-        elapsed = north.clock.monotonic() - began
-        assert elapsed % REFUSAL_GRID < REFUSAL_GRID / 2, f"{name} leaves between two ticks: {elapsed}"
+        assert time.monotonic() - began >= REFUSAL_GRID - 0.01, f"{name} is answered before its time"
         sizes.add(len(text))
         payload = verify_jws(text, JwsType.DECISION, north.identity.public_key, max_bytes=4096)
         answers[name] = decode_decision(payload)

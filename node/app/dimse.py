@@ -9,7 +9,7 @@ from node.crypto.dicom_tls import KeyPair, server_context
 from node.crypto.identity import Identity
 from node.dicom.outgoing import Copies
 from node.dicom.scp import ScpSettings, StorageScp
-from node.dicom.upper_layer.server import TlsEndpoint
+from node.dicom.upper_layer.door import TlsEndpoint
 from node.log import Logger
 from node.model.pacs import check_title
 from node.model.trust import Address

@@ -11,9 +11,10 @@ from typing import Protocol, Self
 
 from node.dicom.received import Arriving, EarlySink, ReceivedInstance, Status, StoreSink, StreamSink, status_of
 from node.dicom.upper_layer.codes import Rejection
+from node.dicom.upper_layer.door import TlsEndpoint
 from node.dicom.upper_layer.operation import Caller, Operation
 from node.dicom.upper_layer.pdu import AssociateRq
-from node.dicom.upper_layer.server import Listener, ListenerSettings, TlsEndpoint
+from node.dicom.upper_layer.server import Listener, ListenerSettings
 from node.dicom.upper_layer.service import Admission, Outcome
 from node.dicom.upper_layer.watch import Timing
 from node.errors import LeveretError
@@ -80,8 +81,7 @@ class StorageScp:
     @property
     def tls_address(self) -> tuple[str, int] | None:
         """Likewise for TLS; None if it does not."""
-        addresses = self._listener.addresses
-        return addresses[1] if len(addresses) > 1 else None
+        return self._listener.tls_address
 
     async def __aenter__(self) -> Self:
         """Listen.

@@ -1,6 +1,7 @@
 """DICOM TLS before dcmtk: a listener, calls to a system, certificates that nobody trusts."""
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -14,7 +15,8 @@ from support.peers import storescp
 from support.store import keys
 
 from node.crypto.dicom_tls import KeyPair, client_context, read_ca, server_context
-from node.dicom.upper_layer.server import TlsEndpoint
+from node.dicom.upper_layer import door
+from node.dicom.upper_layer.door import TlsEndpoint
 from node.errors.dimse import DicomTlsUnusable
 from node.sharing.pacs_test import try_pacs
 
@@ -95,6 +97,23 @@ async def test_the_nodes_own_identity_will_do_where_nobody_asks_for_a_name(tmp_p
         options = ("+tla", "-ic", "-aec", "LEVERET", "127.0.0.1", node.scp.tls_address[1])
         status, said = await call("echoscu", *options)
         assert status == 0, said
+
+
+async def test_whoever_only_connects_takes_no_place_for_long(
+    node: DimseNode, modality: PemPair, hospital: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "MAX_HANDSHAKES", 3)
+    assert node.scp.tls_address is not None
+    crowd = [await asyncio.open_connection(*node.scp.tls_address) for _ in range(6)]
+    where = ("-aec", "LEVERET", "127.0.0.1", node.scp.tls_address[1])
+    status, said = await call("echoscu", *tls_options(modality, hospital), *where)
+    assert status == 0, said
+    for reader, _ in crowd[:3]:
+        async with asyncio.timeout(5):
+            with contextlib.suppress(ConnectionResetError):
+                assert await reader.read(1) == b""
+    for _, writer in crowd:
+        writer.close()
 
 
 async def test_old_tls_and_weak_suites_are_refused(node: DimseNode, modality: PemPair) -> None:

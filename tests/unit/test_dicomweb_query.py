@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node.api.dicomweb.accept import Form, accepted, instance_forms, require_json, wants_multipart_octets
-from node.api.dicomweb.query import MAX_RESULTS, parse_search
+from node.api.dicomweb.query import parse_search
 from node.errors.access import InvalidInput, NotAcceptable
 from node.errors.identifiers import InvalidUid
 from node.model.ids import SeriesInstanceUID, StudyInstanceUID, TransferSyntaxUID
+from node.sharing.search import MAX_RESULTS
 from node.store.study_queries import InstanceQuery, StudyQuery
 
 STUDY_LEVEL = ("study",)

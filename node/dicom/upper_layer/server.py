@@ -2,14 +2,14 @@
 
 import asyncio
 import contextlib
-import ssl
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
 from node.dicom.upper_layer.association import Association
+from node.dicom.upper_layer.door import BACKLOG, TlsDoor, TlsEndpoint
 from node.dicom.upper_layer.intake import BUDGET_BYTES, SPOOL_FROM_BYTES, Budget
 from node.dicom.upper_layer.limits import DEFAULT_MAX_PDU
 from node.dicom.upper_layer.service import Service
@@ -17,21 +17,11 @@ from node.dicom.upper_layer.watch import Timing
 from node.errors.setup import PortInUse
 from node.log import Logger
 
-BACKLOG = 128
 # Connections without an association, with their own bound: whoever only connects takes no association's place. The
 # oldest goes when one more comes, because a peer that means well associates at once.
 MAX_UNASSOCIATED = 32
 LOOK_SECONDS = 0.5  # between looks at every association
 GRACE_SECONDS = 5.0  # for instances that are being stored when the listener ends
-
-
-@dataclass(frozen=True, slots=True)
-class TlsEndpoint:
-    """Where to listen for TLS, and how."""
-
-    host: str
-    port: int
-    context: ssl.SSLContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +52,9 @@ class Listener:
         self._associations: dict[Association, float] = {}  # since when, oldest first
         self._tasks = asyncio.TaskGroup()
         self._storing: set[asyncio.Task[None]] = set()
-        self._servers: list[asyncio.Server] = []
+        self._server: asyncio.Server | None = None
+        self._door: TlsDoor | None = None
+        self._opening: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._one_left = asyncio.Event()
         self._is_ending = False
@@ -70,12 +62,14 @@ class Listener:
     @property
     def address(self) -> tuple[str, int]:
         """Host and port that it really listens on."""
-        return self.addresses[0]
+        assert self._server is not None, "it does not listen"
+        host, port = self._server.sockets[0].getsockname()[:2]
+        return str(host), int(port)
 
     @property
-    def addresses(self) -> Sequence[tuple[str, int]]:
-        """Likewise all of them, the one for TLS last."""
-        return [server.sockets[0].getsockname()[:2] for server in self._servers]
+    def tls_address(self) -> tuple[str, int] | None:
+        """Likewise for TLS; None if it does not listen for it."""
+        return None if self._door is None else self._door.address
 
     async def __aenter__(self) -> Self:
         """Listen.
@@ -84,15 +78,22 @@ class Listener:
             PortInUse: another program has the address, or it is not this machine's.
         """
         settings = self._settings
+        if settings.tls is not None:
+            self._door = TlsDoor(settings.tls, lambda: Association(self))
+            self._door.bind()
+        loop = asyncio.get_running_loop()
         try:
-            await self._listen(settings.host, settings.port, None)
-            if settings.tls is not None:
-                await self._listen(settings.tls.host, settings.tls.port, settings.tls.context)
-        except BaseException:
-            self._close()
-            raise
+            self._server = await loop.create_server(
+                lambda: Association(self), settings.host, settings.port, backlog=BACKLOG
+            )
+        except OSError as exc:
+            if self._door is not None:
+                self._door.close()
+            raise PortInUse(f"{settings.host}:{settings.port}") from exc
         await self._tasks.__aenter__()
         self._watching = self._tasks.create_task(self._watch())
+        if self._door is not None:
+            self._opening = self._tasks.create_task(self._door.run())
         return self
 
     async def __aexit__(
@@ -100,8 +101,11 @@ class Listener:
     ) -> None:
         """Stop listening; let what is complete be stored and answered, then end all associations."""
         assert self._watching is not None
+        assert self._server is not None
         self._is_ending = True
-        self._close()
+        self._server.close()
+        if self._opening is not None:
+            self._opening.cancel()
         try:
             await self._finish()
         finally:
@@ -110,21 +114,8 @@ class Listener:
             for task in (self._watching, *self._storing):
                 task.cancel()
             await self._tasks.__aexit__(None, None, None)
-
-    async def _listen(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
-        loop = asyncio.get_running_loop()
-        patience = None if tls is None else self.timing.artim
-        try:
-            server = await loop.create_server(
-                lambda: Association(self), host, port, backlog=BACKLOG, ssl=tls, ssl_handshake_timeout=patience
-            )
-        except OSError as exc:
-            raise PortInUse(f"{host}:{port}") from exc
-        self._servers.append(server)
-
-    def _close(self) -> None:
-        for server in self._servers:
-            server.close()
+            if self._door is not None:
+                self._door.close()
 
     async def _finish(self) -> None:
         """Give what is complete, and the goodbyes, their time."""

@@ -18,7 +18,10 @@ class Watched(Protocol):
     """What the watch looks at."""
 
     received: int  # bytes
-    moved: int  # grows whenever something comes in or goes out
+
+    @property
+    def moved(self) -> int:
+        """A number that grows whenever something comes in or goes out."""
 
     @property
     def timer(self) -> int:

@@ -75,6 +75,7 @@ class StoreSettings:
     parsers: int = 2  # worker processes that parse DICOM headers
     reserve: int = 256 * 1024 * 1024  # bytes left free on the disk: nothing is taken in below that
     compression: Compression = Compression.AUTO  # lossless; what is stored already stays as it is
+    hide_poor_quality: bool = True  # what a rejection note calls poor (113001); what is dangerous or wrong always is
 
 
 @dataclass(frozen=True, slots=True)

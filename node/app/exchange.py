@@ -213,7 +213,15 @@ def _lifecycle(basis: Basis, ingest: Ingest, objects: ObjectServer, engine: Tran
 
     desk = WithdrawalDesk(WithdrawnParts(db, store, basis.identity, network.trust, cancel, clock, log))
     network.server.add_routes(handlers_withdrawals.routes(desk))
-    rejections = Rejections(db=db, store=store, pool=pool, withdrawals=withdrawals, clock=clock, log=log)
+    rejections = Rejections(
+        db=db,
+        store=store,
+        pool=pool,
+        withdrawals=withdrawals,
+        settings=basis.settings.store,
+        clock=clock,
+        log=log,
+    )
     ingest.on_key_object = rejections.read_new
     return Lifecycle(
         withdrawals,

@@ -26,7 +26,7 @@ from node.sharing.asking import Asking, HeldRelease
 from node.sharing.incoming import Count
 from node.sharing.pull import Pull, PullParts
 from node.sharing.receipts import sign_receipt
-from node.store import audit, followed, identity, requests, transfers
+from node.store import audit, followed, identity, requests, tombstones, transfers
 from node.store.engine import Database, Read, Write
 from node.store.requests import SentRequest
 from node.store.study_queries import StudyQuery, digests, find_studies
@@ -195,7 +195,10 @@ class Inbound:
             if any(held.get(e.sop_instance_uid, e.digest) != e.digest for _, e in manifest.instances):
                 raise InstanceConflict
             await _require_origin(rx, manifest)
-        have = staged | held
+            hidden = await tombstones.hidden_digests(rx, uids)
+        # What was withdrawn is here, and would be taken for the same if it came again: it is not asked for.
+        known = {e.sop_instance_uid for _, e in manifest.instances if e.digest in hidden.get(e.sop_instance_uid, ())}
+        have = staged.keys() | held.keys() | known
         missing = [i for i, uid in enumerate(uids) if uid not in have]
         count.instances = len(uids) - len(missing)
         count.size = sum(entry.size for _, entry in manifest.instances if entry.sop_instance_uid in have)

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Sequence
 
 from node.clock import Clock
+from node.config import StoreSettings
 from node.dicom.keynote import KeyObjectNote
 from node.dicom.pool import ParserPool
 from node.errors.base import LeveretError, Retryable
@@ -43,6 +44,7 @@ class Rejections:
         store: ObjectStore,
         pool: ParserPool,
         withdrawals: Withdrawals,
+        settings: StoreSettings,
         clock: Clock,
         log: Logger,
     ) -> None:
@@ -50,6 +52,7 @@ class Rejections:
         self._store = store
         self._pool = pool
         self._withdrawals = withdrawals
+        self._settings = settings
         self._clock = clock
         self._log = log
 
@@ -88,13 +91,13 @@ class Rejections:
         return await self._pool.note(reader, one.transfer_syntax)
 
     async def _apply(self, tx: Write, one: KeyObject, note: KeyObjectNote) -> None:
-        now, reason = self._clock.now(), REJECTION_TITLES.get(note.title)
+        now, reason = self._clock.now(), self._reason(note.title)
         await keyobjects.mark_read(tx, one.instance)
-        if reason is None and note.title != RETENTION_EXPIRED:
+        if reason is None and note.title not in {*REJECTION_TITLES, RETENTION_EXPIRED}:
             return
         await hiding.hide(  # first: what is left of the study then is what was rejected
             tx, one.study, [one.instance], HiddenReason.REJECTION_NOTE, cause=RevisionCause.REJECTION, now=now,
-            words=WORDS[reason] if reason else "Data Retention Policy Expired", close=False,
+            words=WORDS[reason] if reason else "", close=False,
         )  # fmt: skip
         hidden = 0
         if reason is not None:
@@ -104,6 +107,13 @@ class Rejections:
         detail: dict[str, str | int] = {"title": note.title, "instances": named, "hidden": hidden}
         await audit.append(tx, AuditEvent(AuditType.REJECTION_NOTE_APPLIED, now, study=one.study, detail=detail))
         self._log.info("rejection note", code=note.title, count=hidden)
+
+    def _reason(self, title: str) -> HiddenReason | None:
+        """What a document of that title does to what it names; None: nothing."""
+        reason = REJECTION_TITLES.get(title)
+        if reason is HiddenReason.REJECTED_QUALITY and not self._settings.hide_poor_quality:
+            return None
+        return reason
 
     async def _reject(
         self, tx: Write, study: StudyInstanceUID, instances: Sequence[SOPInstanceUID], reason: HiddenReason

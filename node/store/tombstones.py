@@ -81,6 +81,18 @@ async def insert_hidden(tx: Write, rows: Sequence[Params]) -> int:
     )
 
 
+async def hidden_digests(rx: Read, instances: Iterable[SOPInstanceUID]) -> dict[SOPInstanceUID, set[Digest]]:
+    """The data sets that are kept and hidden under these UIDs."""
+    rows = await rx.fetch_all(
+        "SELECT uid, digest FROM hidden WHERE uid IN (SELECT value FROM json_each(?))",
+        (msgspec.json.encode([str(instance) for instance in instances]).decode(),),
+    )
+    found: dict[SOPInstanceUID, set[Digest]] = {}
+    for uid, digest in rows:
+        found.setdefault(SOPInstanceUID(uid), set()).add(Digest(bytes(digest)))
+    return found
+
+
 async def gone(
     rx: Read,
     study: StudyInstanceUID,

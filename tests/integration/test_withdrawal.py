@@ -13,6 +13,7 @@ from support.ct import CtStudy
 from support.rejection import QUALITY, RETENTION, SAFETY, WORKLIST, note
 from support.sharing_node import ACTOR, SharingNode, befriend, sharing_node
 
+from node.config import StoreSettings
 from node.crypto.identity import Identity
 from node.crypto.jws import JwsType, sign_jws, verify_jws
 from node.errors.crypto_identity import MalformedJws
@@ -382,6 +383,21 @@ async def test_the_same_notice_gets_the_same_word_and_its_id_serves_no_other(for
     with pytest.raises(RequestIdReused):
         await lake.desk.receive(peer, forger.token(replace(notice, words="other")))
     assert len(await lake.events(AuditType.WITHDRAWAL_RECEIVED)) == 1
+
+
+async def test_what_is_released_again_by_an_origin_that_forgot_stays_hidden(forger: Forger) -> None:
+    north, lake = forger.north, forger.lake
+    await lake.desk.receive(north.peer_id, forger.token(forger.notice()))  # as if north's index were an older one
+    assert await shown(lake) == []
+    await give(north, lake)
+    assert await lake.store.studies() == []
+
+
+async def test_poor_images_are_shown_where_that_is_configured(tmp_path: Path) -> None:
+    async with sharing_node("north", tmp_path, settings=StoreSettings(hide_poor_quality=False)) as north:
+        await north.hold(STUDY)
+        await take(north, note(STUDY, [1], QUALITY), note(STUDY, [2], SAFETY))
+        assert await shown(north) == [1, 3, 4]
 
 
 async def test_what_is_withdrawn_while_it_travels_does_not_arrive(tmp_path: Path) -> None:

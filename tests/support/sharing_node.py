@@ -57,6 +57,7 @@ class SharingNode(Peered):
         super().__init__(name, db, identity, self.clock, port=options.get("port", 0))
         self.store, self.parsers, log = store, parsers, self.log
         self.issuer = f"ISSUER-{name}"
+        self.store_settings = options.get("settings", StoreSettings())
         parts = ServerParts(db, store, identity, self.trust, self.clock, self.metrics, log)
         self.objects = ObjectServer(parts)
         self.ingest = Ingest(
@@ -105,7 +106,9 @@ class SharingNode(Peered):
         self.withdrawals = Withdrawals(parts)
         self.corrections = Corrections(parts, self.withdrawals)
         pool, told = self.parsers, self.withdrawals
-        self.rejections = Rejections(db=db, store=store, pool=pool, withdrawals=told, clock=clock, log=log)
+        self.rejections = Rejections(
+            db=db, store=store, pool=pool, withdrawals=told, settings=self.store_settings, clock=clock, log=log
+        )
         self.quarantine = Quarantine(db=db, store=store, pool=pool, withdrawals=told, clock=clock, log=log)
         self.ingest.on_key_object = self.rejections.read_new
 

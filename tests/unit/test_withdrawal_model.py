@@ -57,7 +57,7 @@ def notices(draw: st.DrawFn) -> Notice:
     elif kind is WithdrawalKind.REPLACEMENT:
         reason = HiddenReason.SUPERSEDED
         instances = tuple(Buried(uid, draw(digests)) for uid in draw(st.lists(uids, min_size=1, max_size=4)))
-    else:
+    elif kind is WithdrawalKind.CORRECTION:
         identity = draw(identities)
     return Notice(
         NoticeId.new(), SIGNER, OTHER, draw(st.integers(0, 2**40)), kind, UID, (RequestId.new(),),

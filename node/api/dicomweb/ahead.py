@@ -3,11 +3,14 @@
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
+from typing import Any, TypeVar
 
 from node.model.instance import StoredInstance
 from node.store.objects import ObjectStore
 from node.store.reading import ObjectReader
+
+_T = TypeVar("_T")
 
 READERS_AT_ONCE = 200  # instances whose place is looked up with one question to the index
 AHEAD = 3  # instances whose first mebibyte is on its way while another is answered
@@ -62,6 +65,27 @@ async def read_ahead(store: ObjectStore, found: Sequence[StoredInstance]) -> Asy
     finally:
         for one in begun:
             await one.stop()
+
+
+async def in_order(work: AsyncGenerator[Coroutine[Any, Any, _T], None]) -> AsyncGenerator[_T, None]:
+    """What the coroutines return, in their order; those that come next run already. Close it, for it owns them."""
+    tasks: deque[asyncio.Task[_T]] = deque()
+    try:
+        async with contextlib.aclosing(work) as coming:
+            async for one in coming:
+                tasks.append(asyncio.create_task(one, name="read-ahead"))
+                if len(tasks) > AHEAD:
+                    yield await tasks.popleft()
+        while tasks:
+            yield await tasks.popleft()
+    finally:
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        for task in tasks:
+            if not task.cancelled():
+                task.exception()  # of something that nobody waits for any more
 
 
 async def readers_of(

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Iterable, Sequence
 
 from node.api.dicomweb.accept import DICOM, DICOM_JSON, instance_forms, require_json
-from node.api.dicomweb.ahead import readers_of
+from node.api.dicomweb.ahead import in_order, readers_of
 from node.api.dicomweb.files import Files, plan_answer, stored_length
 from node.api.dicomweb.multipart import new_boundary
 from node.api.dicomweb.qido import BASE, base_url
@@ -17,6 +17,7 @@ from node.dicom.outgoing import Copies
 from node.dicom.pool import ParserPool
 from node.model.instance import StoredInstance
 from node.store.objects import ObjectStore
+from node.store.reading import ObjectReader
 
 
 class Wado:
@@ -63,12 +64,17 @@ class Wado:
     async def _told(self, call: Call, found: Sequence[StoredInstance]) -> AsyncGenerator[bytes, None]:
         opening = b"["
         corrected = await self._corrected(found)
-        async with contextlib.aclosing(readers_of(self._store, found)) as readers:
-            async for instance, reader in readers:
-                header = instance.header
-                place = f"{base_url(call)}/studies/{header.study_instance_uid}/series/{header.series_instance_uid}"
-                uri = f"{place}/instances/{header.sop_instance_uid}/bulkdata"
-                told = await self._pool.to_json(reader, header.transfer_syntax_uid, uri)
+        base = base_url(call)
+
+        async def tell(instance: StoredInstance, reader: ObjectReader) -> bytes:
+            header = instance.header
+            place = f"{base}/studies/{header.study_instance_uid}/series/{header.series_instance_uid}"
+            uri = f"{place}/instances/{header.sop_instance_uid}/bulkdata"
+            return await self._pool.to_json(reader, header.transfer_syntax_uid, uri)
+
+        work = (tell(*one) async for one in readers_of(self._store, found))
+        async with contextlib.aclosing(in_order(work)) as documents:
+            async for told in documents:
                 yield opening + (told if corrected is None else with_identity(told, corrected))
                 opening = b",\n"
         yield b"]"

@@ -32,6 +32,8 @@ def orthanc_to_orthanc(folder: Path, work: Path, instances: int) -> list[float]:
 
 
 def node_to_node(folder: Path, work: Path, facts: CtStudy) -> list[float]:
+    warm = work / "warm"  # a node that has just started has no parser processes; Orthanc's target is warm, too
+    CtStudy(instances=2, seed=6, patient_id="CT-0006").write(warm)
     holder = Facility.create("holder", work)
     holder.start()
     seconds = []
@@ -41,6 +43,7 @@ def node_to_node(folder: Path, work: Path, facts: CtStudy) -> list[float]:
             asker = Facility.create(f"asker{number}", work)
             asker.start()
             try:
+                asker.run("import", str(warm))
                 pair(holder, asker)
                 code = holder.run("share-code", "create", "--patient-id", facts.patient_id)["code"]
                 ask = ("request", "--from", peer_id(holder), "--study", facts.study_uid, "--share-code", "-", "--wait")

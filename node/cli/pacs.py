@@ -109,4 +109,7 @@ def test(context: click.Context, session: Session, name: str) -> None:
     document = session.daemon().post(f"/pacs/{quoted(name)}/test")
     session.show(document, for_people)
     if not document["ok"]:
+        words = document["findings"][0]
+        why = f"{words['said']}. {words['advice']}" if not words["ok"] else "It takes no images from this node."
+        click.echo(f"{name}: {why} [{document['code']}]", err=True)
         context.exit(_FAILED)

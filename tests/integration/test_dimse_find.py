@@ -215,6 +215,11 @@ async def test_who_may_ask(node: DimseNode) -> None:
     await node.know("ELSEWHERE", host="192.0.2.7")
     status, _ = await findscu(node, "-S", keys=keys, title="ELSEWHERE")
     assert status != 0
+    await node.know("NAMED", host="localhost")
+    await node.know("CLUSTER", host="192.0.2.8", calls_from=("127.0.0.0/8",))
+    for title in ("NAMED", "CLUSTER"):
+        status, said = await findscu(node, "-S", keys=keys, title=title)
+        assert status == 0, said
     await node.directory.remove("viewer", "user:op")
     status, _ = await findscu(node, "-S", keys=keys)
     assert status != 0

@@ -186,6 +186,18 @@ async def test_cancel_ends_a_move(node: DimseNode) -> None:
             assert last.Status == 0
 
 
+async def test_a_caller_that_waits_for_a_slow_destination_is_not_taken_for_silent(tmp_path: Path) -> None:
+    async with dimse_node(tmp_path, network_timeout=1.0) as node:
+        await node.take(*OTHER.files())
+        await node.know("VIEWER")
+        with scripted_pacs() as pacs:
+            await node.know("PACS", pacs.port)
+            pacs.gate.clear()
+            asyncio.get_running_loop().call_later(2.5, pacs.gate.set)
+            answers = await move(node, {"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": OTHER.study_uid})
+        assert [one.Status for one in answers] == [0]
+
+
 async def test_what_is_refused(node: DimseNode) -> None:
     study = {"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": STUDY.study_uid}
     assert [one.Status for one in await move(node, study, "NOWHERE")] == [0xA801]

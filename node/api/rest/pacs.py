@@ -7,6 +7,7 @@ import msgspec
 
 from node.api.rest.access import CLINICAL, OPERATION
 from node.api.routing import Call, Route
+from node.errors.dimse import NotAccepted
 from node.model.pacs import Pacs
 from node.sharing.pacs import PacsDirectory
 from node.sharing.pacs_test import Finding, try_pacs
@@ -75,7 +76,7 @@ class PacsResource:
         return {
             "name": call.parameter("name"),
             "ok": result.ok,
-            "code": result.code,
+            "code": result.code or ("" if result.ok else NotAccepted.code),
             "findings": [_finding(finding) for finding in result.findings],
         }
 

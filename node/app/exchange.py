@@ -110,8 +110,10 @@ def build_exchange(basis: Basis) -> Exchange:
     """Build the use cases and register their peer routes."""
     ingest = _ingest(basis)
     announcer, reader, locator = _location(basis)
-    objects, holder, inbox, codes, consents = _holding(basis, ingest)
+    parts, holder, inbox = _holding(basis, ingest)
     engine, requests = _requesting(basis, holder)
+    lifecycle = _lifecycle(basis, ingest, parts.server, engine)
+    codes, consents = _consenting(parts, inbox, lifecycle.withdrawals)
     return Exchange(
         users=Users(basis.storage.db, basis.clock),
         ingest=ingest,
@@ -122,11 +124,11 @@ def build_exchange(basis: Basis) -> Exchange:
         codes=codes,
         consents=consents,
         emergencies=Emergencies(db=basis.storage.db, clock=basis.clock),
-        objects=objects,
+        objects=parts.server,
         inbox=inbox,
         requests=requests,
         engine=engine,
-        lifecycle=_lifecycle(basis, ingest, objects, engine),
+        lifecycle=lifecycle,
         witnesses=_witnesses(basis),
         delivery=build_delivery(basis, basis.pacs, engine.changed),
     )
@@ -174,7 +176,7 @@ def _location(basis: Basis) -> tuple[Announcer, FeedReader, Locator]:
     return announcer, reader, locator
 
 
-def _holding(basis: Basis, ingest: Ingest) -> tuple[ObjectServer, Holder, Inbox, ShareCodes, Consents]:
+def _holding(basis: Basis, ingest: Ingest) -> tuple[HolderParts, Holder, Inbox]:
     db, store, trust = basis.storage.db, basis.storage.store, basis.network.trust
     objects = ObjectServer(ServerParts(db, store, basis.identity, trust, basis.clock, basis.metrics, basis.log))
     parts = HolderParts(
@@ -192,12 +194,15 @@ def _holding(basis: Basis, ingest: Ingest) -> tuple[ObjectServer, Holder, Inbox,
     trust.subscribe(objects)
     basis.network.server.add_routes(handlers_requests.routes(holder, objects))
     inbox = Inbox(parts)
-    endings = Endings(parts, inbox)
-    codes = ShareCodes(db=db, ingest=ingest, endings=endings, clock=basis.clock)
-    consents = Consents(db=db, codes=codes, endings=endings, clock=basis.clock, log=basis.log)
     for ending in (holder.peer_revoked, inbox.peer_revoked):
         trust.on_revoked(ending)
-    return objects, holder, inbox, codes, consents
+    return parts, holder, inbox
+
+
+def _consenting(parts: HolderParts, inbox: Inbox, withdrawals: Withdrawals) -> tuple[ShareCodes, Consents]:
+    endings = Endings(parts, inbox, withdrawals.inform)
+    codes = ShareCodes(db=parts.db, ingest=parts.ingest, endings=endings, clock=parts.clock)
+    return codes, Consents(db=parts.db, codes=codes, endings=endings, clock=parts.clock, log=parts.log)
 
 
 def _lifecycle(basis: Basis, ingest: Ingest, objects: ObjectServer, engine: TransferEngine) -> Lifecycle:

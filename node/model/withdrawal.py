@@ -29,6 +29,7 @@ class WithdrawalKind(StrEnum):
     REJECTION = "rejection"  # instances, as a rejection note said (IHE IOCM)
     REPLACEMENT = "replacement"  # data sets in whose place others were put, under the same SOP Instance UIDs
     CORRECTION = "correction"  # whose the study is
+    CONSENT_REVOKED = "consent_revoked"  # nothing: the patient took back what it was released under; nothing is hidden
 
 
 class NoticeState(StrEnum):
@@ -42,7 +43,7 @@ class NoticeState(StrEnum):
 class NoticeOutcome(StrEnum):
     """What a recipient did."""
 
-    DONE = "done"  # hidden, or corrected
+    DONE = "done"  # hidden, or corrected; of a revoked consent: there is a copy, and its keeper knows
     NOT_HELD = "not_held"  # nothing of it is visible there, and nothing of it will become so
 
 
@@ -75,7 +76,7 @@ class Notice:
     study: StudyInstanceUID
     releases: tuple[RequestId, ...]
     revision: int  # of the study from then on; 0: nothing of it is left
-    reason: HiddenReason | None = None  # None: a correction
+    reason: HiddenReason | None = None  # None: a correction, or a revoked consent
     words: str = field(default="", repr=False)
     instances: tuple[Buried, ...] = ()
     identity: CorrectedIdentity | None = None
@@ -93,6 +94,8 @@ class Notice:
                 exact = all(one.digest is not None for one in self.instances)
                 told = self.reason is HiddenReason.SUPERSEDED
                 return bool(self.instances) and exact and self.identity is None and told
+            case WithdrawalKind.CONSENT_REVOKED:
+                return not self.instances and self.identity is None and self.reason is None
             case WithdrawalKind.CORRECTION:
                 return not self.instances and self.identity is not None and self.reason is None
 

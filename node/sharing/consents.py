@@ -176,7 +176,7 @@ class Consents:
                 AuditType.CONSENT_REVOKED, now, by, peer=entry.recipient, patient=entry.patient, detail=detail
             )
             await audit.append(tx, event)
-        return await self._endings.revoked(tx, entry.consent_id, by)
+        return await self._endings.revoked(tx, entry.consent_id, by, anew=changed)
 
     # Keys of patients
 
@@ -218,8 +218,8 @@ class Consents:
                 raise NoSuchPatientKey
             for kept in await brought.grants_of(tx, key.patient):
                 if grant_text(kept).key == public_key:
-                    await brought.revoke(tx, kept.consent_id, now)
-                    effects += await self._endings.revoked(tx, kept.consent_id, by)
+                    anew = await brought.revoke(tx, kept.consent_id, now)
+                    effects += await self._endings.revoked(tx, kept.consent_id, by, anew=anew)
             if changed:
                 detail = {"key": public_key.hex()}
                 event = AuditEvent(AuditType.PATIENT_KEY_REVOKED, now, by, patient=key.patient, detail=detail)

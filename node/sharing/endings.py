@@ -2,10 +2,11 @@
 
 All of it happens in the transaction that writes the revocation or the denial down, so there is no moment at which a
 consent is revoked and something under it goes on; streams hear of it right after the commit, and end within a second.
-Copies that arrived stay where they are: nobody can call them back, and :class:`Effects` says who has them.
+Copies that arrived stay where they are: nobody can call them back. :class:`Effects` says who has them, and each of
+these facilities is told by a signed notice.
 """
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,11 +20,16 @@ from node.model.transfer import Direction, Transfer, TransferEvent, TransferStat
 from node.peers.messages import decode_body
 from node.sharing.holder import HolderParts
 from node.sharing.inbox import Inbox
+from node.sharing.withdrawals import Releases
 from node.store import audit, copies, requests, transfers
+from node.store.copies import Copy
 from node.store.engine import Read, Write
 from node.store.study_queries import StudyQuery, find_studies
 
 WORDS = frozenset({ConsentKind.ATTESTED, ConsentKind.EMERGENCY})  # kinds that rest on another facility's word
+
+
+Inform = Callable[[Write, StudyInstanceUID, Releases], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +49,23 @@ class Effects:
 class Endings:
     """Ends what must not go on."""
 
-    def __init__(self, parts: HolderParts, inbox: Inbox) -> None:
+    def __init__(self, parts: HolderParts, inbox: Inbox, inform: Inform) -> None:
+        """``inform`` queues the notice of a revoked consent for those that have a copy."""
         self._parts = parts
         self._inbox = inbox
+        self._inform = inform
 
-    async def revoked(self, tx: Write, consent_id: ConsentId, by: str) -> Effects:
-        """A consent, of whatever kind, is revoked by this transaction."""
+    async def revoked(self, tx: Write, consent_id: ConsentId, by: str, *, anew: bool = True) -> Effects:
+        """A consent, of whatever kind, is revoked by this transaction; not ``anew``: it was already, nobody is told."""
         stopped = 0
         for request_id in await requests.released_under(tx, consent_id):
             stopped += await self._stop(tx, request_id, by)
         waiting = await requests.in_review_under(tx, consent_id)
         refused = await self._inbox.reconsider(tx, waiting, by=by, why="the consent was revoked")
-        return Effects(stopped, refused, tuple(await copies.under(tx, consent_id)))
+        kept = await copies.under(tx, consent_id)
+        if anew:
+            await self._tell(tx, kept)
+        return Effects(stopped, refused, _peers(kept))
 
     async def denied(self, tx: Write, directive: Directive, by: str) -> Effects:
         """A denial is in force from this transaction on."""
@@ -65,7 +76,9 @@ class Endings:
             if await self._is_denied(tx, directive, transfer):
                 stopped += await self._stop(tx, transfer.request_id, by)
         refused = await self._look_again(tx, by, "the patient forbids it", directive.recipient)
-        return Effects(stopped, refused, await self._copies_of(tx, directive))
+        kept = await self._denied_copies(tx, directive)
+        await self._tell(tx, kept)
+        return Effects(stopped, refused, _peers(kept))
 
     async def opted_out(self, tx: Write, patient: PatientKey, by: str) -> Effects:
         """From this transaction on the patient wants nothing shared without being asked."""
@@ -77,7 +90,15 @@ class Endings:
             if any(study.patient == patient for study in await _studies(tx, transfer.studies)):
                 stopped += await self._stop(tx, transfer.request_id, by)
         refused = await self._look_again(tx, by, "the patient opted out", None)
-        return Effects(stopped, refused, tuple(await copies.of_patient(tx, patient)))
+        return Effects(stopped, refused, _peers(await copies.of_patient(tx, patient)))
+
+    async def _tell(self, tx: Write, kept: Sequence[Copy]) -> None:
+        """Every facility that keeps a copy hears, signed, that the patient does not want it shared any more."""
+        by_study: dict[StudyInstanceUID, dict[PeerId, list[RequestId]]] = {}
+        for copy in kept:
+            by_study.setdefault(copy.study, {}).setdefault(copy.peer, []).append(copy.request_id)
+        for study, releases in by_study.items():
+            await self._inform(tx, study, releases)
 
     async def _look_again(self, tx: Write, by: str, why: str, peer: PeerId | None) -> int:
         waiting = await (requests.in_review(tx) if peer is None else requests.in_review_of(tx, peer))
@@ -90,15 +111,14 @@ class Endings:
         found = await _studies(rx, transfer.studies)
         return any(directive.denies(one.patient, one.study_instance_uid, traits_of(one)) for one in found)
 
-    async def _copies_of(self, rx: Read, directive: Directive) -> tuple[PeerId, ...]:
-        having = await copies.of_patient(rx, directive.patient)
-        named = {study for held in having.values() for study in held}
+    async def _denied_copies(self, rx: Read, directive: Directive) -> list[Copy]:
+        kept = await copies.of_patient(rx, directive.patient)
         denied = {
             one.study_instance_uid
-            for one in await _studies(rx, named)
+            for one in await _studies(rx, {copy.study for copy in kept})
             if directive.denies(one.patient, one.study_instance_uid, traits_of(one))
         }
-        return tuple(peer for peer, held in having.items() if held & denied and directive.recipient in {None, peer})
+        return [copy for copy in kept if copy.study in denied and directive.recipient in {None, copy.peer}]
 
     async def _stop(self, tx: Write, request_id: RequestId, by: str) -> int:
         """End a transfer that is not at an end, as of a consent that does not stand any more; 1 if it was not."""
@@ -116,6 +136,10 @@ class Endings:
         tx.after_commit(parts.metrics.transfers.labels(Direction.OUT.value, TransferState.FAILED.value).inc)
         tx.after_commit(partial(parts.server.stop, request_id, code))
         return 1
+
+
+def _peers(kept: Iterable[Copy]) -> tuple[PeerId, ...]:
+    return tuple(sorted({copy.peer for copy in kept}, key=str))
 
 
 async def _studies(rx: Read, uids: Iterable[StudyInstanceUID]) -> list[StudySummary]:

@@ -96,9 +96,10 @@ class ShareCodes:
         now = self._clock.now()
         if await consents.get(tx, consent_id) is None:
             raise NoSuchShareCode
-        if await consents.revoke(tx, consent_id, now):
+        changed = await consents.revoke(tx, consent_id, now)
+        if changed:
             await audit.append(tx, await self._revoked_event(tx, consent_id, now, by))
-        return await self._endings.revoked(tx, consent_id, by)
+        return await self._endings.revoked(tx, consent_id, by, anew=changed)
 
     @staticmethod
     async def _revoked_event(tx: Write, consent_id: ConsentId, now: int, by: str) -> AuditEvent:

@@ -8,7 +8,7 @@ at once when it shows up. Nothing is given up: a facility that was away for a we
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -21,12 +21,13 @@ from node.errors.peers import PeerProtocolViolation, RemoteBusy, RemoteRefusal
 from node.errors.storage import UnknownStudy
 from node.log import Logger
 from node.model.audit import NODE_ACTOR, AuditEvent, AuditType, Outcome
-from node.model.ids import PeerId, StudyInstanceUID
+from node.model.ids import PeerId, RequestId, StudyInstanceUID
 from node.model.lifecycle import HiddenReason, RevisionCause
 from node.model.transfer import Direction, TransferEvent
 from node.model.trust import TrustState
 from node.model.withdrawal import (
     MAX_INSTANCES,
+    MAX_RELEASES,
     Acknowledgement,
     Buried,
     CorrectedIdentity,
@@ -50,6 +51,9 @@ from node.store.withdrawals import QueuedNotice, ReceivedNotice, Withdrawal
 
 LOOK_SECONDS = 1.0  # between looks for destinations whose time has come
 LEAST_SECONDS = 2.0  # between two attempts at one destination, however often it shows up
+REVOKED_WORDS = "The patient revoked the consent under which this study was released."
+
+Releases = Mapping[PeerId, Sequence[RequestId]]  # recipients, and the requests by which each got a study
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +141,24 @@ class Withdrawals:
         await audit.append(tx, _withdrawn_event(withdrawal, len({n.peer for n in notices})))
         tx.after_commit(self._wake.set)
         return Told(withdrawal, tuple(notices))
+
+    async def inform(self, tx: Write, study: StudyInstanceUID, releases: Releases) -> None:
+        """Write down, in the caller's transaction, that these recipients must hear of a revoked consent.
+
+        They keep what they have: a copy cannot be called back. What is under way to others goes on.
+        """
+        parts, now, kind = self._parts, self._parts.clock.now(), WithdrawalKind.CONSENT_REVOKED
+        withdrawal = Withdrawal(WithdrawalId.new(), study, kind, None, REVOKED_WORDS, 0, now, NODE_ACTOR)
+        await rows.add(tx, withdrawal)
+        revision = await tx.fetch_value("SELECT revision FROM study WHERE uid = ?", (str(study),))
+        for peer, some in releases.items():
+            notice = Notice(
+                NoticeId.new(), parts.identity.peer_id, peer, now, kind, study, tuple(some[:MAX_RELEASES]),
+                revision or 0, None, REVOKED_WORDS,
+            )  # fmt: skip
+            token = sign_jws(parts.identity, JwsType.WITHDRAWAL, encode_notice(notice))
+            await rows.add_notice(tx, withdrawal.withdrawal_id, notice, token)
+        tx.after_commit(self._wake.set)
 
     async def page(self, *, study: StudyInstanceUID | None = None, limit: int = 1000) -> list[Told]:
         """What this node withdrew, last first."""

@@ -124,12 +124,15 @@ class WithdrawalDesk:
 
     async def _obey(self, tx: Write, notice: Notice, token: str, ended: list[RequestId]) -> str:
         now, was_linked = self._parts.clock.now(), False
-        if notice.kind is WithdrawalKind.CORRECTION:
+        if notice.kind is WithdrawalKind.CONSENT_REVOKED:
+            count = await _held(tx, notice)  # it stays; who looks at it must know
+        elif notice.kind is WithdrawalKind.CORRECTION:
             was_linked = await links.remove(tx, notice.study)  # it was made for somebody else
             count = await self._correct(tx, notice, now)
         else:
             count = await _hide(tx, notice, now)
-        ended.extend(await self._end_transfers(tx, notice, now))
+        if notice.kind is not WithdrawalKind.CONSENT_REVOKED:
+            ended.extend(await self._end_transfers(tx, notice, now))
         outcome = NoticeOutcome.DONE if count else NoticeOutcome.NOT_HELD
         ack = await asyncio.to_thread(self._sign, notice, token, outcome)
         await rows.add_received(
@@ -174,6 +177,12 @@ class WithdrawalDesk:
             notice.notice_id, notice.holder, own.peer_id, self._parts.clock.now(), digest_of(token), outcome
         )
         return sign_jws(own, JwsType.WITHDRAWAL_ACK, encode_ack(ack))
+
+
+async def _held(tx: Write, notice: Notice) -> int:
+    """How many instances of the study are here."""
+    value = await tx.fetch_value("SELECT instances FROM study WHERE uid = ?", (str(notice.study),))
+    return int(value or 0)
 
 
 async def _hide(tx: Write, notice: Notice, now: int) -> int:

@@ -35,6 +35,7 @@ from node.model.instance import Demographics
 from node.model.release import DecisionNotice, Verdict
 from node.model.request import AttestedProof, EmergencyProof, GrantProof, Proof, ReleaseRequest, StudyTarget, Subject
 from node.model.transfer import TransferState
+from node.model.withdrawal import NoticeOutcome, WithdrawalKind
 from node.peers.messages import decode_decision, encode_body, encode_request
 from node.sharing.holder import REFUSAL_GRID
 from node.store.brought import EmergencyReview
@@ -498,6 +499,12 @@ async def test_a_running_stream_ends_within_a_second_and_copies_are_named(tmp_pa
         await until(lambda: north.events(AuditType.RECEIPT_RECEIVED))
         _, effects = await north.consents.revoke(small, by=ACTOR)
         assert (effects.stopped, effects.copies) == (0, (hill.peer_id,))
+        await until(hill.withdrawals.received)
+        (told,) = await hill.withdrawals.received()
+        assert (told.peer, told.study, told.kind) == (north.peer_id, UID, WithdrawalKind.CONSENT_REVOKED)
+        assert (told.instances, told.outcome) == (2, NoticeOutcome.DONE)
+        assert UID in {s.study_instance_uid for s in await hill.store.studies()}, "nobody can call it back"
+        assert (await north.consents.revoke(small, by=ACTOR))[1].copies == (hill.peer_id,)
         assert (await north.consents.add(order(north, Effect.DENY), by=ACTOR)).effects.copies == (hill.peer_id,)
         assert (await north.consents.add(order(north, Effect.DENY, study=OTHER), by=ACTOR)).effects.copies == ()
 

@@ -76,9 +76,6 @@ class SharingNode(Peered):
         )
         self.holder = Holder(holder_parts)
         self.inbox = Inbox(holder_parts)
-        endings = Endings(holder_parts, self.inbox)
-        self.share_codes = ShareCodes(db=db, ingest=self.ingest, endings=endings, clock=self.clock)
-        self.consents = Consents(db=db, codes=self.share_codes, endings=endings, clock=self.clock, log=log)
         self.emergencies = Emergencies(db=db, clock=self.clock)
         self.asking = Asking(
             identity=identity, issuer=self.issuer, trust=self.trust, clients=self.clients, clock=self.clock
@@ -93,6 +90,9 @@ class SharingNode(Peered):
             routes(options.get("requests_port", self.holder), options.get("objects_port", self.objects))
         )
         self._withdrawing()
+        endings = Endings(holder_parts, self.inbox, self.withdrawals.inform)
+        self.share_codes = ShareCodes(db=db, ingest=self.ingest, endings=endings, clock=self.clock)
+        self.consents = Consents(db=db, codes=self.share_codes, endings=endings, clock=self.clock, log=log)
         for listener in (self.objects, self.engine, self.withdrawals):
             self.trust.subscribe(listener)
         for ending in (self.holder.peer_revoked, self.inbox.peer_revoked):

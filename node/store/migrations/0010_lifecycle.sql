@@ -129,7 +129,8 @@ CREATE INDEX instance_key_object ON instance (uid) WHERE sop_class_uid = '1.2.84
 CREATE TABLE withdrawal (
     withdrawal BLOB    NOT NULL PRIMARY KEY CHECK (length(withdrawal) = 16),
     study_uid  TEXT    NOT NULL,
-    kind       TEXT    NOT NULL CHECK (kind IN ('retraction', 'rejection', 'replacement', 'correction')),
+    kind       TEXT    NOT NULL CHECK (kind IN
+        ('retraction', 'rejection', 'replacement', 'correction', 'consent_revoked')),
     reason     TEXT    NOT NULL,              -- as in `hidden`; empty for a correction
     words      TEXT    NOT NULL,
     instances  INTEGER NOT NULL,

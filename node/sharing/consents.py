@@ -11,7 +11,7 @@ from node.clock import Clock
 from node.errors.base import LeveretError
 from node.errors.consents import InvalidPatientKey, NoSuchConsent, NoSuchPatientKey, PatientKeyKnown
 from node.log import Logger
-from node.model.audit import AuditEvent, AuditType
+from node.model.audit import NODE_ACTOR, AuditEvent, AuditType
 from node.model.consent import SHARE_CODE_PURPOSES, CodeConsent, ConsentId, ConsentKind, PurposeOfUse
 from node.model.directive import Directive, DirectiveOrder, Effect, Scope, check_order
 from node.model.ids import PatientKey, PeerId, RequestId
@@ -26,6 +26,7 @@ from node.store.engine import Database, Read, Write
 from node.store.study_queries import StudyQuery, find_studies
 
 LOOK_SECONDS = 5.0  # between looks for directives that begin or end by themselves
+PATIENTS_AT_ONCE = 100  # whose announcements are looked at again in one transaction: a short hold on the writer
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +81,15 @@ class Consents:
     async def _turn(self, after: int, now: int) -> None:
         async with self._db.read() as rx:
             turning = await directives.turning(rx, after, now)
-        for directive in turning:
+        patients = sorted({directive.patient for directive in turning}, key=lambda one: (one.issuer, one.patient_id))
+        for first in range(0, len(patients), PATIENTS_AT_ONCE):
             async with self._db.write() as tx:
-                await feeds.reconsider(tx, directive.patient)
-                await self._endings.denied(tx, directive, "node")
+                for patient in patients[first : first + PATIENTS_AT_ONCE]:
+                    await feeds.reconsider(tx, patient)
+        for directive in turning:
+            if directive.effect is Effect.DENY and directive.refusal(now) is None:
+                async with self._db.write() as tx:
+                    await self._endings.denied(tx, directive, NODE_ACTOR)
 
     async def add(self, order: DirectiveOrder, *, by: str) -> Recorded:
         """Record a directive; a denial ends at once what it forbids.

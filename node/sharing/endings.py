@@ -20,10 +20,12 @@ from node.model.transfer import Direction, Transfer, TransferEvent, TransferStat
 from node.peers.messages import decode_body
 from node.sharing.holder import HolderParts
 from node.sharing.inbox import Inbox
+from node.sharing.release import concerns
 from node.sharing.withdrawals import Releases
 from node.store import audit, copies, requests, transfers
 from node.store.copies import Copy
 from node.store.engine import Read, Write
+from node.store.requests import ReceivedRequest
 from node.store.study_queries import StudyQuery, find_studies
 
 WORDS = frozenset({ConsentKind.ATTESTED, ConsentKind.EMERGENCY})  # kinds that rest on another facility's word
@@ -75,7 +77,8 @@ class Endings:
         for transfer in await transfers.unfinished(tx, Direction.OUT):
             if await self._is_denied(tx, directive, transfer):
                 stopped += await self._stop(tx, transfer.request_id, by)
-        refused = await self._look_again(tx, by, "the patient forbids it", directive.recipient)
+        waiting = await self._waiting(tx, directive.patient, directive.recipient)
+        refused = await self._inbox.reconsider(tx, waiting, by=by, why="the patient forbids it")
         kept = await self._denied_copies(tx, directive)
         await self._tell(tx, kept)
         return Effects(stopped, refused, _peers(kept))
@@ -89,7 +92,8 @@ class Endings:
                 continue
             if any(study.patient == patient for study in await _studies(tx, transfer.studies)):
                 stopped += await self._stop(tx, transfer.request_id, by)
-        refused = await self._look_again(tx, by, "the patient opted out", None)
+        waiting = await self._waiting(tx, patient, None)
+        refused = await self._inbox.reconsider(tx, waiting, by=by, why="the patient opted out")
         return Effects(stopped, refused, _peers(await copies.of_patient(tx, patient)))
 
     async def _tell(self, tx: Write, kept: Sequence[Copy]) -> None:
@@ -100,9 +104,10 @@ class Endings:
         for study, releases in by_study.items():
             await self._inform(tx, study, releases)
 
-    async def _look_again(self, tx: Write, by: str, why: str, peer: PeerId | None) -> int:
-        waiting = await (requests.in_review(tx) if peer is None else requests.in_review_of(tx, peer))
-        return await self._inbox.reconsider(tx, waiting, by=by, why=why)
+    async def _waiting(self, rx: Read, patient: PatientKey, peer: PeerId | None) -> list[ReceivedRequest]:
+        """Requests in review for studies of the patient; of one peer, or of all."""
+        rows = await (requests.in_review(rx) if peer is None else requests.in_review_of(rx, peer))
+        return [row for row in rows if await concerns(rx, decode_body(row.body), patient)]
 
     async def _is_denied(self, rx: Read, directive: Directive, transfer: Transfer) -> bool:
         row = await requests.get_received(rx, transfer.request_id)

@@ -28,7 +28,7 @@ from node.errors.trust import PeerNotTrusted
 from node.log import Logger
 from node.metrics import Metrics
 from node.model.audit import AuditEvent, AuditType, Outcome
-from node.model.consent import RefusalCode
+from node.model.consent import ConsentKind, RefusalCode
 from node.model.decide import Decision, Permit, Refuse, Review
 from node.model.evidence import Attestation, Emergency
 from node.model.ids import PatientKey, PeerId, RequestId
@@ -230,6 +230,8 @@ class Holder:
                 await release(tx, self._parts.identity, request, decision, now=now, by="node")
             verdict = _VERDICTS[row.state]
             tx.after_commit(lambda: self._parts.metrics.requests.labels(verdict.value).inc())
+        if row.state is RequestState.PERMITTED and row.consent_kind is ConsentKind.EMERGENCY:
+            self._parts.log.warning("released by break-glass", peer=row.peer.log, request=str(row.request_id))
         self._parts.log.info(
             "request decided", peer=row.peer.log, request=str(row.request_id), state=row.state.value, code=row.code
         )

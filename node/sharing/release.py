@@ -73,6 +73,11 @@ async def _match(rx: Read, request: ReleaseRequest) -> Match:
     return Match(tuple(found))
 
 
+async def concerns(rx: Read, request: ReleaseRequest, patient: PatientKey) -> bool:
+    """Whether the request names a study of this patient."""
+    return any(found.patient == patient for found in (await _match(rx, request)).studies)
+
+
 async def _found(rx: Read, request: ReleaseRequest, target: StudyTarget, study: StudySummary) -> FoundStudy:
     alike = await count_namesakes(rx, study.demographics)
     return FoundStudy(

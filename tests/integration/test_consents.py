@@ -1,7 +1,9 @@
 """Each kind of consent between two nodes: what it releases, what it does not, what ends when it is revoked."""
 
 import asyncio
+import base64
 import hashlib
+import json
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -37,6 +39,7 @@ from node.model.request import AttestedProof, EmergencyProof, GrantProof, Proof,
 from node.model.transfer import TransferState
 from node.model.withdrawal import NoticeOutcome, WithdrawalKind
 from node.peers.messages import decode_decision, encode_body, encode_request
+from node.sharing.evidence import read_grant
 from node.sharing.holder import REFUSAL_GRID
 from node.store.brought import EmergencyReview
 
@@ -234,6 +237,41 @@ async def test_a_grant_counts_only_as_it_was_signed(north: SharingNode, asker: A
         assert await asker.ask(GrantProof(proof)) == heard
     assert await asker.ask(GrantProof(granted(key, holder, me, now)), OTHER_UID) == "consent_other_study"
     assert await north.events(AuditType.RELEASED) == []
+
+
+async def test_no_changed_grant_is_a_grant(north: SharingNode, asker: Asker) -> None:
+    key = await patient_key(north)
+    token = granted(key, north.peer_id, asker.me.peer_id, north.clock.now(), scope=Scope(frozenset({UID})))
+    header, payload, signature = token.split(".")
+    said = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    widened = [
+        {**said, "sub": Identity.generate().peer_id.compact},
+        {**said, "aud": asker.me.peer_id.compact},
+        {**said, "key": base64.urlsafe_b64encode(Identity.generate().public_key).decode().rstrip("=")},
+        {**said, "jti": "0" * 32},
+        {**said, "nbf": said["nbf"] - 1},
+        {**said, "exp": said["exp"] + 1},
+        {**said, "studies": []},
+        {**said, "modalities": ["CT"]},
+        {**said, "body_parts": ["CHEST"]},
+        {**said, "from_date": "20000101"},
+        {**said, "to_date": "20990101"},
+        {**said, "purposes": ["TREAT", "HRESCH"]},
+        {**said, "v": 2},
+        {**said, "more": 1},
+    ]
+    assert {name for one in widened for name in one if one[name] != said.get(name)} >= set(said), "each is changed"
+    forged = [
+        f"{header}.{base64.urlsafe_b64encode(json.dumps(one).encode()).decode().rstrip('=')}.{signature}"
+        for one in widened
+    ]
+    forged += [token[:n] + ("A" if token[n] != "A" else "B") + token[n + 1 :] for n in range(0, len(token), 3)]
+    forged += [token[:-1], token + "A", f"{header}.{payload}.", f"{header}.{payload}", "", token.upper()]
+    async with north.db.read() as rx:
+        assert await read_grant(rx, token, north.peer_id) is not None
+        assert [one for one in forged if await read_grant(rx, one, north.peer_id) is not None] == []
+    assert await asker.ask(GrantProof(forged[0])) == "not_released"
+    assert await asker.ask(GrantProof(token)) == "permit"
 
 
 async def test_two_grants_under_one_number_are_one(north: SharingNode, asker: Asker) -> None:

@@ -21,7 +21,7 @@ from node.model.decide import (
     Standing,
     decide,
 )
-from node.model.directive import Directive, Effect, Scope, StudyTraits
+from node.model.directive import Directive, Effect, Scope, StudyTraits, permitted_on_file
 from node.model.evidence import EMERGENCY_SECONDS, EMERGENCY_STUDIES, Attestation, Emergency, Grant
 from node.model.ids import PatientKey, PeerId, RequestId, StudyInstanceUID
 from node.model.release import RELEASE_SECONDS
@@ -363,3 +363,24 @@ def test_quota_hours_and_purposes_of_the_policy() -> None:
 )
 def test_hours_may_run_past_midnight(hours: str, minute: int, inside: bool) -> None:  # noqa: FBT001 - a parameter set
     assert PeerPolicy(hours=hours).is_within_hours(minute) is inside
+
+
+@pytest.mark.parametrize(
+    ("on_file", "told"),
+    [
+        ([], False),
+        ([PERMIT], True),
+        ([replace(PERMIT, recipient=REQUESTER)], True),
+        ([replace(PERMIT, recipient=OTHER)], False),
+        ([replace(PERMIT, patient=BERT)], False),
+        ([replace(PERMIT, purposes=frozenset({PurposeOfUse.HRESCH}))], False),
+        ([replace(PERMIT, scope=Scope(modalities=frozenset({"MR"})))], False),
+        ([replace(PERMIT, until=NOW)], False),
+        ([replace(PERMIT, revoked_at=NOW)], False),
+        ([PERMIT, DENY], False),
+        ([PERMIT, replace(DENY, recipient=OTHER)], True),
+        ([DENY], False),
+    ],
+)
+def test_announcements_tell_more_where_a_request_would_be_answered(on_file: list[Directive], *, told: bool) -> None:
+    assert permitted_on_file(on_file, REQUESTER, PurposeOfUse.TREAT, ANNE, STUDIES[0], CT, NOW) is told

@@ -2,8 +2,8 @@
 
 Parsing belongs into worker processes, where a hostile data set costs nothing but one of them. What is read here is so
 little that it can be bounded instead (docs/decisions/0006-glance.md): a copy of the first 32 KiB, at most a thousand
-elements, the same walk and the same decoding as there, no multi-byte character sets, nothing inflated. Whatever does not
-fit raises nothing and is no answer: then a worker looks.
+elements, the same walk and the same decoding as there, no multi-byte character sets, nothing inflated. Whatever does
+not fit raises nothing and is no answer: then a worker looks.
 """
 
 from collections.abc import Iterator

@@ -15,7 +15,8 @@ from node.store import index_rows
 from node.store.engine import Database, Write
 from node.store.index_rows import Entry
 
-GATHER_SECONDS = 0.1  # how long records gather before a transaction, unless somebody waits for them
+GATHER_SECONDS = 0.1  # how long records gather before a transaction, unless somebody waits for them …
+GATHERINGS = 4  # … and up to so many times as long while more keep coming
 RETRY_SECONDS = 1.0  # after a failed transaction
 MAX_BATCH = 1000  # entries in one transaction: it holds the writer for some 40 ms
 
@@ -80,7 +81,7 @@ class Indexer:
             while True:
                 await self._wake.wait()
                 if not self._closing:
-                    await _sleep_unless(self._hurry, GATHER_SECONDS)
+                    await self._gather()
                 self._hurry.clear()
                 self._wake.clear()
                 await self._drain()
@@ -91,6 +92,13 @@ class Indexer:
                     self._wake.set()
         finally:
             self._fail_waiters(self.failure or StoreClosed())
+
+    async def _gather(self) -> None:
+        for _ in range(GATHERINGS):
+            taken = self._taken
+            await _sleep_unless(self._hurry, GATHER_SECONDS)
+            if self._hurry.is_set() or self._taken == taken or len(self._queue) >= MAX_BATCH:
+                return
 
     async def _drain(self) -> None:
         while self._queue:

@@ -31,8 +31,8 @@ from node.store.packing import AsItIs, Form, PackingStream
 from node.store.packs import Disk, Done, Pack, Written
 from node.store.preparing import Preparation
 from node.store.spaces import Space, Spaces
-from node.store.waiting import Turns, to_the_end
-from node.store.workers import Workers
+from node.store.waiting import Steady, Turns, steadily
+from node.store.workers import Strand, Workers
 
 MAX_OPEN_PACKS = 64  # files kept open for appending; the least recently used are sealed
 
@@ -87,7 +87,7 @@ class _Landing:
         self._pack = pack
         self.space = space
         self.known = known
-        self.future: asyncio.Future[tuple[Known, bool]] = self._loop.create_future()
+        self.future: Steady[tuple[Known, bool]] = Steady()
         space.unindexed += 1
 
     def tell(self, what: Callable[..., None], *args: object) -> None:
@@ -169,10 +169,9 @@ class Intake:
             pack.enter()
             landing = _Landing(self, space, pack.name, self._known_recently(header.sop_instance_uid, arrival.transfer))
             try:
-                self._cpu.post(
-                    partial(self._store, landing, pack, header, dataset, arrival, contradiction=contradiction)
-                )
-                return await to_the_end(landing.future)
+                post = arrival.preparation.strand.post if arrival.preparation else self._cpu.post
+                post(partial(self._store, landing, pack, header, dataset, arrival, contradiction=contradiction))
+                return await steadily(landing.future)
             finally:
                 pack.leave()
                 if claimed:
@@ -197,7 +196,7 @@ class Intake:
         """
         landing = _Landing(self, space, pack)
         append(partial(landing.landed, record))
-        held, _ = await to_the_end(landing.future)
+        held, _ = await steadily(landing.future)
         return held
 
     def landed(self, entry: Entry, held: Known, space: Space) -> None:
@@ -232,11 +231,11 @@ class Intake:
 
     def prepare(self, header: InstanceHeader) -> Preparation:
         """For an instance whose data set is still arriving."""
-        return Preparation(self.codec, self._width(header))
+        return Preparation(self.codec, self._width(header), Strand(self._cpu))
 
     def advance(self, preparation: Preparation, dataset: memoryview) -> None:
         """Let a thread work on what has arrived."""
-        self._cpu.post(partial(preparation.advance, dataset))
+        preparation.strand.post(partial(preparation.advance, dataset))
 
     def form(self, header: InstanceHeader) -> Form:
         """How a stream of this instance is kept."""

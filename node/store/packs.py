@@ -23,12 +23,16 @@ from pathlib import Path
 
 from node.errors.base import LeveretError
 from node.errors.storage import DiskFull, StorageFailed
-from node.store.files import make_folder, sync_directory
+from node.store.files import allocate, make_folder, sync_directory
 from node.store.pack_format import PACK_HEADER_BYTES, Buffer, pack_header
 
 PACK_BYTES = 512 * 1024 * 1024  # a pack is sealed beyond this: backups copy sealed files once
 PACK_SUFFIX = ".pack"
 NAME_BYTES = 16
+
+# Blocks are asked for ahead of the writing, as many as the pack has already: then fdatasync has less to note down, which
+# takes a fifth of its time. What is left over is given back when the pack is sealed, or replayed.
+_LEAST_AHEAD, _MOST_AHEAD = 1024 * 1024, 32 * 1024 * 1024
 
 _MAX_BUFFERS = 512  # for one pwritev; Linux allows 1024 (IOV_MAX)
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -58,6 +62,10 @@ class Disk:
     def truncate(self, fd: int, size: int) -> None:
         """Cut the file to ``size`` bytes."""
         os.ftruncate(fd, size)
+
+    def allocate(self, fd: int, offset: int, length: int) -> None:
+        """Ask for blocks beyond the file's end, which stays where it is; not every disk can."""
+        allocate(fd, offset, length)
 
     def free(self, fd: int) -> int:
         """Bytes that an unprivileged process may still write to the file's disk."""
@@ -126,6 +134,7 @@ class Pack:
         self._writing = False  # a thread is in _write_loop
         self._syncing = False  # a thread is in _sync_loop
         self._end = 0  # bytes written
+        self._allocated = 0  # bytes for which there are blocks, as far as the writing thread has asked
         self._sync_failed = False
         self._users = 0  # of the loop's: who has entered and not left
         self._idle = asyncio.Event()
@@ -224,8 +233,13 @@ class Pack:
             buffers.insert(0, pack_header(self.name, self.space))
         start = self._end or PACK_HEADER_BYTES
         end = start + sum(job.length for job in batch)
-        if self._disk.free(self._fd) - (end - self._end) < self._reserve:
+        left = self._disk.free(self._fd) - (end - self._end) - self._reserve
+        if left < 0:
             raise DiskFull("the reserve would be touched")
+        if end > self._allocated and left > _MOST_AHEAD:
+            ahead = min(max(_LEAST_AHEAD, end), _MOST_AHEAD)
+            self._disk.allocate(self._fd, self._end, end + ahead - self._end)
+            self._allocated = end + ahead
         self._disk.write(self._fd, buffers, self._end)
         with self._lock:
             for job in batch:
@@ -277,6 +291,9 @@ class Pack:
             return
         if self.dead:  # the other thread may have written after it died
             self._drop_doubtful()
+        elif self._allocated:
+            with suppress(OSError):
+                os.ftruncate(self._fd, self._end)  # where it ends: gives back the blocks that were asked for ahead
         os.close(self._fd)
         if not self.size:  # nothing in it was ever durable
             self._path.unlink(missing_ok=True)

@@ -1,23 +1,23 @@
 """Digest and packed form of a data set, made block by block while the rest of it arrives."""
 
 import hashlib
-import threading
 
 from node.model.ids import Digest
 from node.store.codec import BLOCK_BYTES, SMALLEST_BYTES, Buffer, Codec, Layout, Packed
 from node.store.packing import Trying
+from node.store.workers import Strand
 
 
 class Preparation:
-    """Of one data set; ``width`` as of ``codec.element_width``. Its methods run in threads, one at a time.
+    """Of one data set; ``width`` as of ``codec.element_width``. Its methods are for its ``strand``.
 
     Each call is given all that has arrived; nothing of it is kept between calls, so that it may move meanwhile.
     """
 
-    def __init__(self, codec: Codec, width: int) -> None:
+    def __init__(self, codec: Codec, width: int, strand: Strand) -> None:
+        self.strand = strand
         self._codec = codec
         self._width = width
-        self._lock = threading.Lock()
         self._hash = hashlib.sha256()
         self._size = 0  # bytes that are done
         self._blocks: list[bytes | None] = []  # packed; None: kept as it is
@@ -25,28 +25,25 @@ class Preparation:
 
     def advance(self, dataset: memoryview) -> None:
         """Do the blocks that are complete."""
-        with self._lock:
-            self._do(dataset, len(dataset) // BLOCK_BYTES * BLOCK_BYTES)
+        self._do(dataset, len(dataset) // BLOCK_BYTES * BLOCK_BYTES)
 
     def digest(self, dataset: memoryview) -> Digest:
         """Of the whole data set, which is now all there."""
-        with self._lock:
-            self._do(dataset, len(dataset))
-            return Digest(self._hash.digest())
+        self._do(dataset, len(dataset))
+        return Digest(self._hash.digest())
 
     def packed(self, dataset: memoryview) -> Packed | None:
         """The whole data set packed, after ``digest``; None if that is not worth it."""
-        with self._lock:
-            if not self._blocks or len(dataset) < SMALLEST_BYTES:
-                return None
-            blocks: list[Buffer] = [
-                dataset[index * BLOCK_BYTES : (index + 1) * BLOCK_BYTES] if block is None else block
-                for index, block in enumerate(self._blocks)
-            ]
-            lengths = tuple(map(len, blocks))
-            if not self._codec.is_worth(sum(lengths), len(dataset)):
-                return None
-            return Packed(Layout(len(dataset), self._width, lengths), blocks)
+        if not self._blocks or len(dataset) < SMALLEST_BYTES:
+            return None
+        blocks: list[Buffer] = [
+            dataset[index * BLOCK_BYTES : (index + 1) * BLOCK_BYTES] if block is None else block
+            for index, block in enumerate(self._blocks)
+        ]
+        lengths = tuple(map(len, blocks))
+        if not self._codec.is_worth(sum(lengths), len(dataset)):
+            return None
+        return Packed(Layout(len(dataset), self._width, lengths), blocks)
 
     def _do(self, dataset: memoryview, end: int) -> None:
         while self._size < end:

@@ -123,14 +123,13 @@ def _read_tail(path: Path, name: bytes, key: SpaceKey, start: int) -> _Tail:
             offset = tail.end
             tail.end += header.length
             try:
-                meta = _verified(fd, offset, header, key)
+                meta = verify_record(fd, offset, header, key)
             except IntegrityError:
                 tail.damaged += 1
                 continue
             tail.entries.append(Entry(meta, header.object_id, name, offset, tail.end, key.space))
         tail.cut = max(0, size - tail.end)
-        if tail.cut:
-            os.ftruncate(fd, tail.end)
+        os.ftruncate(fd, min(size, tail.end))  # also gives back blocks that were asked for ahead (packs.py)
         os.fdatasync(fd)  # what is indexed must not be in the page cache only
     finally:
         os.close(fd)
@@ -146,7 +145,8 @@ def _header_at(fd: int, offset: int, size: int, key: SpaceKey) -> RecordHeader |
     return header
 
 
-def _verified(fd: int, offset: int, header: RecordHeader, key: SpaceKey) -> RecordMeta:
+def verify_record(fd: int, offset: int, header: RecordHeader, key: SpaceKey) -> RecordMeta:
+    """Read all of a record; what its meta data say. Raises an IntegrityError if a byte is not what was written. Blocks."""
     data_key = header.unwrap(key)
     meta = open_meta(header, data_key, os.pread(fd, header.meta_length, offset + RECORD_HEADER_BYTES))
     body = offset + header.body_offset

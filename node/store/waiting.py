@@ -26,6 +26,22 @@ async def to_the_end(future: asyncio.Future[_T]) -> _T:
     return result
 
 
+class Steady(asyncio.Future[_T]):
+    """A future that a cancellation of who awaits it leaves alone, for ``steadily``."""
+
+    def cancel(self, msg: object | None = None) -> bool:  # noqa: ARG002, D102 - asyncio's own word
+        return False
+
+
+async def steadily(future: Steady[_T]) -> _T:
+    """As ``to_the_end``, a turn or two of the event loop faster."""
+    try:
+        return await future
+    except asyncio.CancelledError:
+        future.result()  # raises what went wrong, if something did
+        raise
+
+
 class Turns(Generic[_K]):
     """One at a time for each key: ``async with turns.turn(key)`` excludes everybody else with an equal key."""
 

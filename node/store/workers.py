@@ -9,7 +9,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 _T = TypeVar("_T")
@@ -24,8 +24,10 @@ class Workers:
 
     def __init__(self, count: int, name: str) -> None:
         self._count = count
-        self._executor = ThreadPoolExecutor(count, thread_name_prefix=name)
-        self._lock = threading.Lock()  # for the two fields below
+        self._name = name
+        self._calls: SimpleQueue[bool] = SimpleQueue()  # for a thread to look for work; False: to end
+        self._lock = threading.Lock()  # for the three fields below
+        self._threads: list[threading.Thread] = []
         self._waiting: deque[_Work] = deque()
         self._busy = 0  # threads in ``_work``
 
@@ -49,12 +51,23 @@ class Workers:
             self._waiting.append(work)
             start = self._busy < self._count
             self._busy += start
+            if start and len(self._threads) < self._count:
+                name = f"{self._name}_{len(self._threads)}"
+                self._threads.append(threading.Thread(target=self._serve, name=name, daemon=True))
+                self._threads[-1].start()
         if start:
-            self._executor.submit(self._work)
+            self._calls.put(True)
 
     def close(self) -> None:
         """Wait for the threads to end."""
-        self._executor.shutdown()
+        for _ in self._threads:
+            self._calls.put(False)
+        for thread in self._threads:
+            thread.join()
+
+    def _serve(self) -> None:
+        while self._calls.get():
+            self._work()
 
     def _work(self) -> None:
         while True:
@@ -68,6 +81,34 @@ class Workers:
             if outcomes:
                 outcomes[0][0].get_loop().call_soon_threadsafe(_report, outcomes)
             taken.clear()  # and with it what the work holds on to
+
+
+class Strand:
+    """Work that is done one piece after the other, in whatever thread: no thread waits for another one."""
+
+    def __init__(self, workers: Workers) -> None:
+        self._workers = workers
+        self._lock = threading.Lock()  # for the two fields below
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._is_busy = False
+
+    def post(self, work: Callable[[], None]) -> None:
+        """As of the workers, after what was posted before."""
+        with self._lock:
+            self._waiting.append(work)
+            start, self._is_busy = not self._is_busy, True
+        if start:
+            self._workers.post(self._run)
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                self._is_busy = bool(self._waiting)
+                if not self._is_busy:
+                    return
+                work = self._waiting.popleft()
+            work()
+            del work  # and with it what it holds on to
 
 
 def _outcome(given: _Work) -> _Outcome | None:

@@ -39,7 +39,7 @@ class Drop:
     async def operate(self, operation: Operation, dataset: bytes) -> Outcome:
         raise NotImplementedError
 
-    def begin(self, received: ReceivedInstance) -> None:  # noqa: ARG002 - the protocol's name
+    def begin(self, received: ReceivedInstance) -> None:
         """Nothing is done before the end."""
 
     async def store(self, received: ReceivedInstance) -> Outcome:  # noqa: ARG002

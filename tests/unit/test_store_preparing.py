@@ -9,15 +9,17 @@ from support.ct import CtStudy, dataset_of
 
 from node.store.codec import BLOCK_BYTES, Codec
 from node.store.preparing import Preparation
+from node.store.workers import Strand, Workers
 
 CODEC = Codec()
+STRAND = Strand(Workers(1, "test"))  # not used: these tests call in their own thread
 SMOOTH = dataset_of(next(CtStudy(1, smooth=True, rows=900).files()))
 NOISE = hashlib.shake_256(b"noise").digest(3 * BLOCK_BYTES + 5)
 
 
 def prepared(data: bytes, width: int, looks: list[int]) -> tuple[bytes, bytes | None]:
     """Digest and, unpacked again, the packed form; every look is at memory of its own."""
-    preparation = Preparation(CODEC, width)
+    preparation = Preparation(CODEC, width, STRAND)
     for end in looks:
         preparation.advance(memoryview(data[:end]))
     digest = preparation.digest(memoryview(data))
@@ -39,7 +41,7 @@ def test_every_byte_comes_back_however_it_arrived(looks: list[int], size: int) -
 
 
 def test_packs_exactly_as_the_whole_is_packed() -> None:
-    preparation = Preparation(CODEC, 2)
+    preparation = Preparation(CODEC, 2, STRAND)
     preparation.advance(memoryview(SMOOTH)[: BLOCK_BYTES + 7])
     preparation.digest(memoryview(SMOOTH))
     whole, ours = CODEC.pack(SMOOTH, 2), preparation.packed(memoryview(SMOOTH))

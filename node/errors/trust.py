@@ -42,8 +42,8 @@ class InvalidPolicy(LeveretError):
     advice = (
         "Known are accept_share_code, accept_patient_key, accept_directive, accept_attested, accept_emergency, "
         "auto_release, auto_accept, label_detail (true or false), max_rate (bytes a second, such as 20MB; 0 for no "
-        "limit), daily_questions and daily_releases (whole numbers; 0 releases: no limit), purposes (such as TREAT,ETREAT) "
-        "and hours (such as 07:00-19:00); empty for all."
+        "limit), daily_questions and daily_releases (whole numbers; 0 releases: no limit), purposes (such as "
+        "TREAT,ETREAT) and hours (such as 07:00-19:00); empty for all."
     )
     status = 400
 

@@ -93,6 +93,7 @@ CODED: Mapping[AuditType, Coded] = {
     _T.STUDY_OFFERED: Coded(ORDER, _C),
     _T.OFFER_RECEIVED: Coded(ORDER, _C),
     _T.OFFER_DECIDED: Coded(ORDER, _U),
+    _T.CONSENTS_READ: Coded(PATIENT, _R),
     _T.REQUEST_SENT: Coded(ORDER, _C),
     _T.REQUEST_DECIDED: Coded(ORDER, _U),
     _T.DELIVERY_ORDERED: Coded(ORDER, _C),

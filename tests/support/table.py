@@ -13,3 +13,8 @@ class Table:
         rows.append(f"{what:60} {rate:7.1f} MB/s {instances / seconds:6.0f} instances/s{ratio}")
         print(rows[-1], flush=True)
         return rate
+
+    def note(self, text: str) -> None:
+        """Add a line."""
+        rows.append(text)
+        print(text, flush=True)

@@ -75,6 +75,11 @@ class StoreSettings:
     parsers: int = 2  # worker processes that parse DICOM headers
     reserve: int = 256 * 1024 * 1024  # bytes left free on the disk: nothing is taken in below that
     compression: Compression = Compression.AUTO  # lossless; what is stored already stays as it is
+    retention_days: int = 0  # own studies are deleted so many days after their last instance came; 0: never
+    retention_days_received: int = 0  # likewise studies of other facilities
+    retain_free: int = 0  # bytes: with less free, studies of other facilities are deleted, oldest first; 0: never
+    retain_free_own: int = 0  # bytes: with less free, own studies are deleted, oldest first; 0: never
+    scrub_days: int = 30  # everything that is stored is read and verified once in so many days; 0: never
     hide_poor_quality: bool = True  # what a rejection note calls poor (113001); what is dangerous or wrong always is
 
 

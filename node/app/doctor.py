@@ -5,10 +5,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from node.api.rest.retention import shown_damage
 from node.app.keys import open_keys
 from node.app.lock import exclusive
-from node.app.ports import check_ports
+from node.app.ports import check_answering, check_ports
 from node.app.storage import is_full, open_index
 from node.config import Settings, load
 from node.crypto.keystore import KeyStore
@@ -17,7 +19,9 @@ from node.errors.base import LeveretError, describe
 from node.errors.setup import AlreadyRunning, ClockWrong
 from node.errors.storage import DiskFull
 from node.sharing.audit import prove
-from node.store import audit
+from node.store import audit, scrub
+from node.store.objects import PACKS_FOLDER
+from node.store.spaces import Spaces
 
 _EARLIEST = 1_760_000_000  # October 2025: no clock that is right shows less
 _CLOCK_SLACK = 60  # seconds that a clock may have been set back
@@ -31,8 +35,10 @@ class Finding:
     problem: str = ""
 
 
-def examine(directory: Path) -> tuple[list[Finding], bool]:
+def examine(directory: Path, *, deep: bool = False) -> tuple[list[Finding], bool, list[dict[str, Any]]]:
     """Look at everything that can be looked at; also tells whether a daemon has the directory (then less can be).
+
+    ``deep``: read every stored object, too; the third of the answers is what is damaged, as the daemon would tell it.
 
     Raises:
         NotInitialised, InvalidConfig: there is nothing to look at.
@@ -41,18 +47,51 @@ def examine(directory: Path) -> tuple[list[Finding], bool]:
     findings = [_checked("disk", lambda: _disk(directory, settings)), _checked("clock", lambda: _clock(0))]
     try:
         with exclusive(directory):
-            return findings + _at_rest(directory, settings), False
+            at_rest, damaged = _at_rest(directory, settings, deep=deep)
+            return findings + at_rest, False, damaged
     except AlreadyRunning:
-        return findings, True
+        findings.append(_checked("ports", lambda: check_answering(settings)))
+        findings.append(_checked("keys", lambda: _try_keys(directory, settings)))
+        return findings, True, []
 
 
-def _at_rest(directory: Path, settings: Settings) -> list[Finding]:
+def _at_rest(directory: Path, settings: Settings, *, deep: bool) -> tuple[list[Finding], list[dict[str, Any]]]:
     findings = [_checked("ports", lambda: check_ports(settings))]
     opened: list[KeyStore] = []
-    findings.append(_checked("keys", lambda: opened.append(open_keys(directory, settings.node))))
+    damaged: list[dict[str, Any]] = []
+    findings.append(_checked("keys", lambda: opened.append(_keys(directory, settings))))
     if opened:
         findings.append(_checked("log", lambda: asyncio.run(_log(directory, opened[0]))))
-    return findings
+        if deep:
+            found = _checked("index", lambda: damaged.extend(asyncio.run(_verify(directory, opened[0]))))
+            findings.append(found)
+    return findings, damaged
+
+
+def _try_keys(directory: Path, settings: Settings) -> None:
+    _keys(directory, settings)
+
+
+def _keys(directory: Path, settings: Settings) -> KeyStore:
+    return open_keys(directory, settings.node)
+
+
+async def _verify(directory: Path, keys: KeyStore) -> list[dict[str, Any]]:
+    """Read every object; what is damaged. Noted in the index, so that `leveret status` tells it too."""
+    async with await open_index(directory, keys) as db:
+        spaces, position, now = Spaces(db, keys), b"", int(time.time())
+        while True:
+            async with db.read() as rx:
+                pack = await scrub.next_pack(rx, position)
+            if pack is None:
+                break
+            key = spaces.unwrap(pack.space, pack.key_version, pack.wrapped_key)
+            size, flaws = await asyncio.to_thread(scrub.verify_all, directory / PACKS_FOLDER, pack, key)
+            async with db.write() as tx:
+                await scrub.done(tx, pack, flaws, size=size, at=now)
+            position = pack.name
+        async with db.read() as rx:
+            return [shown_damage(one) for one in await scrub.damaged(rx)]
 
 
 def _checked(check: str, look: Callable[[], None]) -> Finding:

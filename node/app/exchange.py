@@ -12,7 +12,7 @@ from node.crypto.identity import Identity
 from node.log import Logger
 from node.metrics import Metrics
 from node.model.ids import RequestId
-from node.peers import handlers_feed, handlers_requests, handlers_withdrawals, handlers_witness
+from node.peers import handlers_feed, handlers_offers, handlers_requests, handlers_withdrawals, handlers_witness
 from node.sharing.announce import Announcer
 from node.sharing.answers import FeedDesk
 from node.sharing.asking import Asking
@@ -27,12 +27,15 @@ from node.sharing.inbound import Inbound, InboundParts
 from node.sharing.inbox import Inbox
 from node.sharing.ingest import Ingest, issuer_of
 from node.sharing.locate import Locator
-from node.sharing.pacs import PacsDirectory
+from node.sharing.offers import OfferParts, Offers
 from node.sharing.on_file import DirectivesOnFile
+from node.sharing.pacs import PacsDirectory
 from node.sharing.pull import PullParts
 from node.sharing.quarantine import Quarantine
 from node.sharing.rejections import Rejections
 from node.sharing.requests import Requests
+from node.sharing.retention import Retention
+from node.sharing.scrub import Scrub
 from node.sharing.serve import ObjectServer, ServerParts
 from node.sharing.share_codes import ShareCodes
 from node.sharing.transfer import TransferEngine
@@ -90,7 +93,10 @@ class Exchange:
     engine: TransferEngine
     lifecycle: Lifecycle
     witnesses: Witnesses
+    offers: Offers
     delivery: Delivery
+    retention: Retention
+    scrub: Scrub
 
     def run(self, background: Background) -> None:
         """Start what runs by itself."""
@@ -102,8 +108,11 @@ class Exchange:
         background.start("consents", self.consents.run())
         background.start("withdrawals", self.lifecycle.withdrawals.run())
         background.start("witnesses", self.witnesses.run())
+        background.start("offers", self.offers.run())
         background.start("rejections", self.lifecycle.rejections.run())
         background.start("deliveries", self.delivery.engine.run())
+        background.start("retention", self.retention.run())
+        background.start("scrub", self.scrub.run())
 
 
 def build_exchange(basis: Basis) -> Exchange:
@@ -130,7 +139,32 @@ def build_exchange(basis: Basis) -> Exchange:
         engine=engine,
         lifecycle=lifecycle,
         witnesses=_witnesses(basis),
+        offers=_offers(basis, ingest, requests),
         delivery=build_delivery(basis, basis.pacs, engine.changed),
+        retention=_retention(basis),
+        scrub=_scrub(basis),
+    )
+
+
+def _retention(basis: Basis) -> Retention:
+    return Retention(
+        db=basis.storage.db,
+        store=basis.storage.store,
+        settings=basis.settings.store,
+        clock=basis.clock,
+        metrics=basis.metrics,
+        log=basis.log,
+    )
+
+
+def _scrub(basis: Basis) -> Scrub:
+    return Scrub(
+        db=basis.storage.db,
+        store=basis.storage.store,
+        settings=basis.settings.store,
+        clock=basis.clock,
+        metrics=basis.metrics,
+        log=basis.log,
     )
 
 
@@ -236,11 +270,18 @@ def _lifecycle(basis: Basis, ingest: Ingest, objects: ObjectServer, engine: Tran
     )
 
 
+def _offers(basis: Basis, ingest: Ingest, requests: Requests) -> Offers:
+    network, db = basis.network, basis.storage.db
+    parts = OfferParts(db, ingest, basis.identity, network.trust, network.clients, requests, basis.clock, basis.log)
+    offers = Offers(parts)
+    network.server.add_routes(handlers_offers.routes(offers))
+    network.trust.on_seen(offers.peer_seen)
+    return offers
+
+
 def _witnesses(basis: Basis) -> Witnesses:
     network = basis.network
-    parts = WitnessParts(
-        basis.storage.db, basis.identity, network.trust, network.clients, basis.clock, basis.log
-    )
+    parts = WitnessParts(basis.storage.db, basis.identity, network.trust, network.clients, basis.clock, basis.log)
     network.server.add_routes(handlers_witness.routes(WitnessDesk(parts)))
     return Witnesses(parts)
 

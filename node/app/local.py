@@ -17,12 +17,14 @@ from node.api.rest.deliveries import DeliveriesResource
 from node.api.rest.health import Health
 from node.api.rest.inbox import InboxResource
 from node.api.rest.links import LinksResource
+from node.api.rest.offers import OffersResource
 from node.api.rest.openapi import OpenApi
 from node.api.rest.pacs import PacsResource
 from node.api.rest.patients import PatientsResource
 from node.api.rest.peers import PeersResource
 from node.api.rest.quarantine import QuarantineResource
 from node.api.rest.requests import RequestsResource
+from node.api.rest.retention import RetentionResource
 from node.api.rest.share_codes import ShareCodesResource
 from node.api.rest.status import StatusResource
 from node.api.rest.studies import StudiesResource
@@ -70,6 +72,7 @@ def api_routes(
         ShareCodesResource(exchange.codes, issuer=basis.issuer, clock=clock),
         WithdrawalsResource(exchange.lifecycle.withdrawals, History(storage.db, storage.store, clock)),
         QuarantineResource(exchange.lifecycle.quarantine),
+        RetentionResource(exchange.retention, exchange.scrub),
         CorrectionsResource(exchange.lifecycle.corrections, issuer=basis.issuer),
         RequestsResource(
             exchange.requests,
@@ -83,6 +86,7 @@ def api_routes(
         InboxResource(exchange.inbox),
         PacsResource(basis.pacs),
         TransfersResource(exchange.requests),
+        OffersResource(exchange.offers, basis.network.trust),
         AuditResource(
             storage.audit, exchange.witnesses, Source(basis.identity.peer_id, basis.settings.node.name), basis.clock
         ),
@@ -120,6 +124,7 @@ def _status(
         inbox=exchange.inbox,
         withdrawals=exchange.lifecycle.withdrawals,
         emergencies=exchange.emergencies,
+        scrub=exchange.scrub,
         addresses=addresses,
         problems=problems,
     )

@@ -5,8 +5,12 @@ import socket
 
 from node.api.server import bind_tcp
 from node.config import Settings
-from node.errors.setup import cannot_listen
+from node.errors.setup import NotAnswering, cannot_listen
+from node.errors.trust import InvalidAddress
 from node.model.trust import Address
+
+_SELF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # who listens everywhere answers here  # noqa: S104 - compared, not bound
+_CONNECT_SECONDS = 3.0
 
 
 def check_ports(settings: Settings) -> None:
@@ -17,9 +21,48 @@ def check_ports(settings: Settings) -> None:
         InvalidAddress, ApiNeedsTls: an address that cannot be listened on.
     """
     with contextlib.ExitStack() as stack:
-        for text in filter(None, (settings.peer.listen, settings.dicom.listen, settings.dicom.tls_listen)):
-            stack.enter_context(_bound(Address.parse(text, allow_any_port=True)))
-        stack.enter_context(bind_tcp(Address.parse(settings.api.listen, allow_any_port=True)))
+        for name, text in (
+            ("peer.listen", settings.peer.listen),
+            ("dicom.listen", settings.dicom.listen),
+            ("dicom.tls_listen", settings.dicom.tls_listen),
+        ):
+            if text or not name.endswith("tls_listen"):
+                stack.enter_context(_bound(listen_address(name, text)))
+        stack.enter_context(bind_tcp(listen_address("api.listen", settings.api.listen)))
+
+
+def check_answering(settings: Settings) -> None:
+    """Connect to each address of ``settings``, behind which this node's daemon is running, for a moment.
+
+    Raises:
+        NotAnswering: nobody accepts a connection there.
+        InvalidAddress: an address that cannot be listened on.
+    """
+    listens = {
+        "peer.listen": settings.peer.listen,
+        "dicom.listen": settings.dicom.listen,
+        "api.listen": settings.api.listen,
+    }
+    if settings.dicom.tls_listen:
+        listens["dicom.tls_listen"] = settings.dicom.tls_listen
+    for name, text in listens.items():
+        address = listen_address(name, text)
+        if not address.port:  # any free one; the daemon alone knows which
+            continue
+        host = _SELF.get(address.host, address.host)
+        try:
+            socket.create_connection((host, address.port), _CONNECT_SECONDS).close()
+        except OSError as exc:
+            raise NotAnswering(f"{name} = {address}") from exc
+
+
+def listen_address(name: str, text: str) -> Address:
+    """The address that the setting ``name`` says. Raises InvalidAddress, which names the setting."""
+    try:
+        return Address.parse(text, allow_any_port=True)
+    except InvalidAddress as exc:
+        section, _, key = name.partition(".")
+        raise InvalidAddress(f"[{section}] {key}") from exc
 
 
 def _bound(listen: Address) -> socket.socket:

@@ -65,8 +65,13 @@ def import_files(session: Session, paths: tuple[Path, ...]) -> None:
     daemon = session.daemon()
     import_id = daemon.post("/imports")["import_id"]
     totals = _Totals()
-    with show.Bar("importing", live=session.live) as bar:
-        _send_all(_Lines(session, import_id), find_sources(paths), totals, bar)
+    try:
+        with show.Bar("importing", live=session.live) as bar:
+            _send_all(_Lines(session, import_id), find_sources(paths), totals, bar)
+    except (DaemonRefused, LeveretError) as exc:
+        why = exc.line if isinstance(exc, DaemonRefused) else describe(exc)
+        taken = show.plural(totals.taken, "instance")
+        raise click.ClickException(f"Stopped with {taken} taken in (they are kept): {why}") from exc
     document = daemon.post(f"/imports/{import_id}/end")
     result = {name: totals.counts[name] for name in ("stored", "same", "quarantined", "refused")}
     session.show({**result, "studies": document["studies"]}, _for_people)

@@ -1,5 +1,6 @@
 """``leveret peers``: whom this facility trusts."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from node.cli import show
 from node.cli.client import quoted
 from node.cli.command import Session, group
 from node.cli.values import Duration, Setting
-from node.errors.files import FileUnreadable, FileUnwritable
+from node.errors.files import FileExists, FileUnreadable, FileUnwritable
 from node.errors.trust import InvitationDamaged
 
 _MAX_INVITATION = 64 * 1024  # characters read of an invitation; a real one has about 2000
@@ -65,6 +66,8 @@ def nearby(session: Session) -> None:
 @click.pass_obj
 def invite(session: Session, /, *, out: Path | None, expires: int | None, auto_confirm: bool) -> None:
     """Make an invitation for one other facility."""
+    if out is not None and out.exists():  # before an invitation is made that nobody gets
+        raise FileExists(str(out))
     document = session.daemon().post("/peers/invitations", expires_in=expires, auto_confirm=auto_confirm)
     if out is not None:
         _write_private(out, document["invitation"])
@@ -132,8 +135,10 @@ def policy(session: Session, peer: str, settings: tuple[tuple[str, str], ...]) -
 def _write_private(path: Path, text: str) -> None:
     """The secret in an invitation is good for one pairing: only this user may read the file."""
     try:
-        path.touch(mode=0o600)
-        path.write_text(text if text.endswith("\n") else text + "\n", encoding="utf-8")
+        with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600), "w") as file:
+            file.write(text if text.endswith("\n") else text + "\n")
+    except FileExistsError as exc:
+        raise FileExists(str(path)) from exc
     except OSError as exc:
         raise FileUnwritable(str(path)) from exc
 

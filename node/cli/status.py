@@ -37,6 +37,9 @@ def status(session: Session) -> None:
             click.secho(f"  ! {released} by break-glass to review: leveret consent emergencies list", fg="red")
         if s["quarantined"]:
             click.secho(f"  ! {s['quarantined']} in quarantine: see leveret quarantine list", fg="red")
+        if s["damaged"]:
+            damaged = show.plural(s["damaged"], "stored object")
+            click.secho(f"  ! {damaged} damaged: see leveret studies --damaged", fg="red")
         for problem in s["problems"]:
             click.secho(f"  ! {show.words(problem)}", fg="red")
 
@@ -60,10 +63,27 @@ def identity(session: Session) -> None:
 @click.option("--patient-id", metavar="ID", help="Only this Patient ID (* and ? match anything).")
 @click.option("--name", metavar="PATTERN", help="Only patients with such a name, for instance 'Garcia*'.")
 @click.option("--study", metavar="UID", help="The revisions of this study.")
+@click.option("--protected", is_flag=True, help="Studies that must not be deleted, and why.")
+@click.option("--damaged", is_flag=True, help="Studies of which stored objects are damaged, and what to do.")
 @click.option("--withdrawn", is_flag=True, help="Studies that were withdrawn, and why.")
 @click.pass_obj
-def studies(session: Session, patient_id: str | None, name: str | None, study: str | None, *, withdrawn: bool) -> None:
+def studies(
+    session: Session,
+    patient_id: str | None,
+    name: str | None,
+    study: str | None,
+    *,
+    withdrawn: bool,
+    protected: bool,
+    damaged: bool,
+) -> None:
     """What is held, newest first."""
+    if protected:
+        session.show(session.daemon().get("/protections"), _protected)
+        return
+    if damaged:
+        session.show(session.daemon().get("/scrub"), _damaged)
+        return
     if study is not None:
         session.show(session.daemon().get("/revisions", study=study), _revisions)
         return
@@ -132,3 +152,34 @@ def _withdrawn(document: Any) -> None:
         ],
         empty="Nothing was withdrawn.",
     )
+
+
+def _protected(document: Any) -> None:
+    show.table(
+        ("SINCE", "BY", "WHY", "STUDY"),
+        [(show.moment(p["at"]), p["by"], p["reason"], p["study_instance_uid"]) for p in document["protections"]],
+        empty="No study is protected.",
+    )
+
+
+def _damaged(document: Any) -> None:
+    show.table(
+        ("FOUND", "OBJECTS", "WHAT", "FROM", "REF", "STUDY"),
+        [
+            (
+                show.moment(d["found_at"]),
+                d["objects"],
+                d["flaw"],
+                d["origin"][:7] if d["origin"] else "own",
+                d["ref"],
+                d["study_instance_uid"],
+            )
+            for d in document["damaged"]
+        ],
+        empty="Nothing is known to be damaged.",
+    )
+    if document["damaged"]:
+        click.echo(
+            "Restore packs/ from a backup; or delete the study (`leveret delete`) and have it sent again: an own one"
+        )
+        click.echo("by the PACS, one of another facility with `leveret request`.")

@@ -11,6 +11,14 @@ class FileUnreadable(LeveretError):
     status = 400
 
 
+class FileExists(LeveretError):
+    """There is a file of that name already, and it is not replaced."""
+
+    code = "file_exists"
+    advice = "Choose another name, or remove that file first."
+    status = 409
+
+
 class FileUnwritable(LeveretError):
     """This file cannot be written."""
 

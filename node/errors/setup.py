@@ -30,6 +30,13 @@ class InvalidConfig(LeveretError):
     status = 400
 
 
+class NotAnswering(LeveretError):
+    """The daemon is running, but nobody answers at one of its addresses."""
+
+    code = "not_answering"
+    advice = "Look at the daemon's log, and whether a firewall or another program is in the way; then start it again."
+
+
 class PortInUse(LeveretError):
     """Another program listens on this address."""
 

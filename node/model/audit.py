@@ -35,6 +35,10 @@ class AuditType(StrEnum):
     STUDY_WITHDRAWN = "study_withdrawn"
     WITHDRAWAL_SENT = "withdrawal_sent"
     WITHDRAWAL_RECEIVED = "withdrawal_received"
+    STUDY_DELETED = "study_deleted"
+    STUDY_PROTECTED = "study_protected"
+    STUDY_UNPROTECTED = "study_unprotected"
+    DAMAGE_FOUND = "damage_found"
     STUDIES_SEARCHED = "studies_searched"
     STUDY_READ = "study_read"
     # The facility's DICOM systems

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
@@ -26,7 +26,7 @@ from node.model.ids import (
 )
 from node.model.instance import InstanceHeader, Manifest, SeriesSummary, StoredInstance, StudySummary
 from node.model.withdrawal import CorrectedIdentity
-from node.store import admission, identity, quarantine, removal, revisions, study_queries, tombstones
+from node.store import admission, identity, quarantine, removal, revisions, scrub, study_queries, tombstones
 from node.store.admission import Admission
 from node.store.codec import Codec, Layout, Packed
 from node.store.direct import Direct
@@ -41,6 +41,7 @@ from node.store.preparing import Preparation
 from node.store.quarantine import Quarantined
 from node.store.reading import ObjectReader
 from node.store.replay import Replay, unlink_doomed
+from node.store.scrub import Flaw, PackToCheck
 from node.store.spaces import Spaces
 from node.store.streaming import put_stream
 from node.store.study_queries import InstanceQuery, SeriesQuery, StudyQuery, Totals
@@ -386,8 +387,12 @@ class ObjectStore:
 
     # Deleting
 
-    async def delete_study(self, study: StudyInstanceUID) -> None:
+    async def delete_study(
+        self, study: StudyInstanceUID, *, record: Callable[[Write], Awaitable[None]] | None = None
+    ) -> None:
         """Crypto-shred ``study``: its key, rows and packs are gone when this returns. Waits for puts under way.
+
+        ``record`` writes in the same transaction, before anything is gone; if it raises, the study stays.
 
         Raises:
             UnknownStudy: not held.
@@ -396,7 +401,17 @@ class ObjectStore:
             self._intake.retire(study=study)
             await self._intake.settled()
             await self.indexed()
-            await removal.delete_study(self._directory, self._db, study)
+            await removal.delete_study(self._directory, self._db, study, record)
+
+    def verify(self, pack: PackToCheck) -> Generator[tuple[int, dict[ObjectId, Flaw]], None, None]:
+        """Read through a pack, object by object (``scrub.verify``): in a thread."""
+        key = self._spaces.unwrap(pack.space, pack.key_version, pack.wrapped_key)
+        return scrub.verify(self._directory, pack, key)
+
+    async def free(self) -> int:
+        """Bytes that are free on the disk of the packs."""
+        disk = await asyncio.to_thread(os.statvfs, self._directory)
+        return disk.f_bavail * disk.f_frsize
 
     async def shred(self, one: Quarantined, record: Callable[[Write], Awaitable[None]]) -> None:
         """Destroy what was put aside: nobody can read it again when this returns; what ``record`` writes goes with it.

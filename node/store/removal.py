@@ -1,5 +1,7 @@
 """Removing things for good: a study's key, rows and packs; what a transfer brought that will not be admitted."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from node.errors.storage import UnknownStudy
@@ -7,9 +9,16 @@ from node.model.ids import RequestId, StudyInstanceUID
 from node.store.engine import Database, Write
 from node.store.replay import unlink_doomed
 
+_TRUNCATE_ATTEMPTS = 20
+_TRUNCATE_SECONDS = 0.25
 
-async def delete_study(directory: Path, db: Database, study: StudyInstanceUID) -> None:
+
+async def delete_study(
+    directory: Path, db: Database, study: StudyInstanceUID, record: Callable[[Write], Awaitable[None]] | None = None
+) -> None:
     """Crypto-shred a study and everything that came under its UID: nothing of it can be read again, by anybody.
+
+    ``record`` runs first in the transaction; what it raises keeps the study.
 
     Raises:
         UnknownStudy: there is no such study.
@@ -18,8 +27,16 @@ async def delete_study(directory: Path, db: Database, study: StudyInstanceUID) -
         space = await tx.fetch_value("SELECT ref FROM space WHERE study_uid = ?", (str(study),))
         if space is None:
             raise UnknownStudy
+        if record is not None:
+            await record(tx)
         await tx.execute("INSERT INTO doomed_pack (name) SELECT name FROM pack WHERE space = ?", (space,))
         for statement in (
+            # A rejection note that is stored again is applied again.
+            (
+                "DELETE FROM key_object_seen WHERE uid IN (SELECT i.uid FROM instance i JOIN pack p ON p.name = i.pack"
+                " WHERE p.space = ?1"
+                " UNION SELECT h.uid FROM hidden h JOIN pack p ON p.name = h.pack WHERE p.space = ?1)"
+            ),
             "DELETE FROM instance WHERE study_id = (SELECT id FROM study WHERE space = ?)",
             "DELETE FROM study WHERE space = ?",  # its series and revisions go with it
             "DELETE FROM staged WHERE pack IN (SELECT name FROM pack WHERE space = ?)",
@@ -33,7 +50,10 @@ async def delete_study(directory: Path, db: Database, study: StudyInstanceUID) -
         ):
             await tx.execute(statement, (space,))
     await unlink_doomed(directory, db)
-    await db.truncate_wal()  # the old pages with the wrapped keys leave the write-ahead log too
+    for _ in range(_TRUNCATE_ATTEMPTS):  # the old pages with the wrapped keys leave the write-ahead log too
+        if await db.truncate_wal():
+            return
+        await asyncio.sleep(_TRUNCATE_SECONDS)  # a reader still sees the study; nobody reads for long
 
 
 async def discard_staged(directory: Path, db: Database, transfer: RequestId) -> None:

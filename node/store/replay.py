@@ -146,7 +146,7 @@ def _header_at(fd: int, offset: int, size: int, key: SpaceKey) -> RecordHeader |
 
 
 def verify_record(fd: int, offset: int, header: RecordHeader, key: SpaceKey) -> RecordMeta:
-    """Read all of a record; what its meta data say. Raises an IntegrityError if a byte is not what was written. Blocks."""
+    """Read all of a record; what its meta data say. Blocks. Raises an IntegrityError if a byte is not as written."""
     data_key = header.unwrap(key)
     meta = open_meta(header, data_key, os.pread(fd, header.meta_length, offset + RECORD_HEADER_BYTES))
     body = offset + header.body_offset

@@ -5,7 +5,6 @@ import os
 import random
 import subprocess
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,9 +72,7 @@ def run_rounds(facility: Callable[..., Facility], tmp_path: Path, rounds: int) -
         (folders[number // BATCH] / f"{number % BATCH + 1:05}.dcm").write_bytes(data)
     acked: set[str] = set()
     for number, folder in enumerate(folders):
-        started = time.monotonic()
         node.start()
-        assert time.monotonic() - started < 10, "the next start is quick"
         one_round(node, study, folder, number, acked)
     node.start()
     uids = stored_uids(node, study, node.token())

@@ -15,6 +15,7 @@ from node.sharing.emergencies import Emergencies
 from node.sharing.inbox import Inbox
 from node.sharing.reading import caught_up
 from node.sharing.requests import Requests
+from node.sharing.scrub import Scrub
 from node.sharing.trust import TrustList
 from node.sharing.withdrawals import Withdrawals
 from node.store.objects import ObjectStore
@@ -35,6 +36,7 @@ class StatusResource:
         inbox: Inbox,
         withdrawals: Withdrawals,
         emergencies: Emergencies,
+        scrub: Scrub,
         addresses: Callable[[], Mapping[str, str]],
         problems: Callable[[], Awaitable[list[str]]],
     ) -> None:
@@ -48,6 +50,7 @@ class StatusResource:
         self._inbox = inbox
         self._withdrawals = withdrawals
         self._emergencies = emergencies
+        self._scrub = scrub
         self._addresses = addresses
         self._problems = problems
 
@@ -72,6 +75,7 @@ class StatusResource:
             "bytes": totals.size,
             "disk_bytes": totals.disk_bytes,
             "quarantined": totals.quarantined,
+            "damaged": await self._scrub.damaged(),  # objects that do not verify (`leveret doctor --deep`)
             "peers": {
                 "trusted": len(trusted),
                 "connected": sum(self._presence.connected(peer.peer_id) for peer in trusted),

@@ -83,6 +83,7 @@ MachineEvent: TypeAlias = (
 )
 
 _EVENT_OF_PDU = {
+    PduType.ASSOCIATE_RQ: Event.ASSOCIATE_RQ,
     PduType.ASSOCIATE_AC: Event.ASSOCIATE_AC,
     PduType.ASSOCIATE_RJ: Event.ASSOCIATE_RJ,
     PduType.RELEASE_RQ: Event.RELEASE_RQ,

@@ -14,12 +14,16 @@ from node.cli.command import LeveretCommand, Session
 from node.cli.values import Duration, StudyDate
 from node.crypto.identity import SEED_BYTES, Identity
 from node.crypto.jws import JwsType, sign_jws
+from node.errors.base import LeveretError
 from node.model.consent import DAY_SECONDS, ConsentId, PurposeOfUse
 from node.model.directive import Scope
+from node.model.evidence import MAX_GRANT_SECONDS
 from node.model.ids import PeerId, StudyInstanceUID
 from node.peers.proofs import GrantText, encode_grant
 
 _PURPOSE = click.Choice([purpose.value for purpose in PurposeOfUse], case_sensitive=False)
+
+_KEY_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 class PeerIdType(click.ParamType[PeerId]):
@@ -31,7 +35,7 @@ class PeerIdType(click.ParamType[PeerId]):
         """The id."""
         try:
             return PeerId.parse(str(value))
-        except ValueError:
+        except (LeveretError, ValueError):
             self.fail("is no PeerId (leveret id shows it)", param, ctx)
 
 
@@ -51,7 +55,7 @@ def new_key(session: Session, key_file: Path) -> None:
 
 
 @click.command("sign", cls=LeveretCommand)
-@click.option("--key-file", type=click.File("r"), required=True, metavar="FILE", help="The patient's key.")
+@click.option("--key-file", type=_KEY_FILE, required=True, metavar="FILE", help="The patient's key.")
 @click.option("--holder", type=PeerIdType(), required=True, metavar="PEERID", help="The facility that has the images.")
 @click.option(
     "--to", "recipient", type=PeerIdType(), required=True, metavar="PEERID", help="The one that may have them."
@@ -66,8 +70,10 @@ def new_key(session: Session, key_file: Path) -> None:
 @click.pass_obj
 def sign(session: Session, /, **given: Any) -> None:
     """Sign a grant and print it; give it to the recipient, who uses it with leveret request --grant FILE."""
+    if given["expires"] > MAX_GRANT_SECONDS:
+        raise click.UsageError("A grant is good for a year at most.")
     now = int(time.time())
-    identity = _key(given["key_file"].read(1024))
+    identity = _key(given["key_file"])
     grant = GrantText(
         jti=ConsentId.new(),
         key=identity.public_key,
@@ -77,7 +83,7 @@ def sign(session: Session, /, **given: Any) -> None:
         expires_at=now + given["expires"],
         purposes=frozenset(PurposeOfUse(code) for code in given["purposes"]),
         scope=Scope(
-            frozenset(StudyInstanceUID.parse(uid) for uid in given["studies"]),
+            frozenset(_study(uid) for uid in given["studies"]),
             frozenset(text.upper() for text in given["modalities"]),
             frozenset(text.upper() for text in given["body_parts"]),
             given["from_date"] or "",
@@ -90,8 +96,15 @@ def sign(session: Session, /, **given: Any) -> None:
     )
 
 
-def _key(text: str) -> Identity:
+def _study(text: str) -> StudyInstanceUID:
     try:
-        return Identity.from_seed(bytes.fromhex(text.strip()))
-    except ValueError as exc:
+        return StudyInstanceUID.parse(text)
+    except (LeveretError, ValueError) as exc:
+        raise click.BadParameter("is no UID", param_hint="--study") from exc
+
+
+def _key(file: Path) -> Identity:
+    try:
+        return Identity.from_seed(bytes.fromhex(file.read_text().strip()))
+    except (OSError, ValueError) as exc:
         raise click.BadParameter(f"holds no key of {SEED_BYTES} bytes in hexadecimal", param_hint="--key-file") from exc

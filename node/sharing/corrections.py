@@ -117,6 +117,8 @@ class Corrections:
             if await corrections.has_later(tx, correction):
                 raise CorrectionSuperseded
             await corrections.set_undone(tx, correction, at=now)
+            if correction.kind is not CorrectionKind.MOVE and correction.patient != correction.into:
+                await corrections.share_refusals(tx, correction.into, correction.patient)
             for former in correction.studies:
                 await self._say(tx, former.study, former.patient, former.demographics, correction.reason, by=by)
             await audit.append(tx, _event(correction, now, by, undone=True))

@@ -158,6 +158,21 @@ async def carry_refusals(tx: Write, patient: PatientKey, into: PatientKey, *, at
     )
 
 
+async def share_refusals(tx: Write, into: PatientKey, patient: PatientKey) -> None:
+    """What ``into`` forbids, ``patient`` forbids too: a correction is taken back, and nobody knows whose it was.
+
+    Both keep it, each to be revoked by itself: that it is withheld once too often is the smaller harm.
+    """
+    await tx.execute(
+        "INSERT INTO directive (consent_id, issuer, patient_id, effect, recipient, studies, modalities, body_parts,"
+        " from_date, to_date, purposes, starts_at, until, created_at, recorded_by, revoked_at)"
+        " SELECT randomblob(16), ?, ?, effect, recipient, studies, modalities, body_parts,"
+        " from_date, to_date, purposes, starts_at, until, created_at, recorded_by, revoked_at FROM directive"
+        " WHERE issuer = ? AND patient_id = ? AND effect = 'DENY' AND revoked_at IS NULL",
+        (patient.issuer, patient.patient_id, into.issuer, into.patient_id),
+    )
+
+
 _CORRECTIONS = (
     "SELECT correction, kind, issuer, patient_id, into_issuer, into_id, name, birth_date, sex, reason, made_at,"
     " made_by, undone_at FROM correction"

@@ -250,7 +250,8 @@ def _lifecycle(basis: Basis, ingest: Ingest, objects: ObjectServer, engine: Tran
     async def cancel(request_id: RequestId, by: str) -> None:
         await engine.cancel(request_id, by=by)
 
-    desk = WithdrawalDesk(WithdrawnParts(db, store, basis.identity, network.trust, cancel, clock, log))
+    parts_here = WithdrawnParts(db, store, basis.identity, basis.issuer, network.trust, cancel, clock, log)
+    desk = WithdrawalDesk(parts_here)
     network.server.add_routes(handlers_withdrawals.routes(desk))
     rejections = Rejections(
         db=db,

@@ -121,7 +121,10 @@ class Acknowledgement:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What the recipient knows. ``origin`` is that of the study if it is held (None: its own, or not held)."""
+    """What the recipient knows. ``origin`` is that of the study if it is held (None: its own, or not held).
+
+    What was withdrawn is held: it is out of sight, and still somebody's.
+    """
 
     was_released: bool  # one of the notice's releases is the recipient's own request to the signer, for this study
     is_held: bool

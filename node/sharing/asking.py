@@ -13,7 +13,7 @@ from node.crypto.jws import JwsType, sign_jws, verify_jws
 from node.errors.base import LeveretError
 from node.errors.peers import PeerProtocolViolation
 from node.errors.sharing import ManifestRefused
-from node.model.ids import PeerId, RequestId, StudyInstanceUID
+from node.model.ids import PatientKey, PeerId, RequestId, StudyInstanceUID
 from node.model.release import DecisionNotice, ReleaseManifest
 from node.model.request import ReleaseRequest
 from node.peers.client import PeerClients
@@ -146,9 +146,13 @@ def check_manifest(manifest: ReleaseManifest, request: ReleaseRequest) -> None:
 def check_patients(manifest: ReleaseManifest, request: ReleaseRequest, own_issuer: str) -> None:
     """Refuse a study that would be filed under a patient of this facility, unless it was asked for that patient."""
     for study in manifest.studies:
-        is_ours = _comparable(study.patient.issuer) == _comparable(own_issuer)
-        if is_ours and study.patient != request.subject.patient:
+        if is_of(own_issuer, study.patient) and study.patient != request.subject.patient:
             raise ManifestRefused("a patient of this facility")
+
+
+def is_of(issuer: str, patient: PatientKey) -> bool:
+    """Whether the patient's id is one that ``issuer`` gives out."""
+    return _comparable(patient.issuer) == _comparable(issuer)
 
 
 def _comparable(issuer: str) -> str:

@@ -31,12 +31,14 @@ from node.model.withdrawal import (
 )
 from node.peers import limits
 from node.peers.buckets import TokenBuckets
+from node.peers.messages import decode_body
 from node.peers.withdrawal_messages import MAX_WITHDRAWAL_BYTES, decode_notice, encode_ack
+from node.sharing.asking import is_of
 from node.sharing.trust import TrustList
 from node.sharing.withdrawals import digest_of
-from node.store import audit, corrections, hiding, links, tombstones, transfers
+from node.store import audit, corrections, hiding, links, requests, tombstones, transfers
 from node.store import withdrawals as rows
-from node.store.engine import Database, Write
+from node.store.engine import Database, Read, Write
 from node.store.objects import ObjectStore
 from node.store.tombstones import Tombstone
 from node.store.withdrawals import ReceivedNotice
@@ -53,11 +55,15 @@ _CAUSES = {
 
 @dataclass(frozen=True, slots=True)
 class WithdrawnParts:
-    """What obeying works with. ``cancel`` ends a transfer of this node: (request, by whom)."""
+    """What obeying works with. ``cancel`` ends a transfer of this node: (request, by whom).
+
+    ``issuer`` is this facility's Issuer of Patient ID: what no other one may file studies under.
+    """
 
     db: Database
     store: ObjectStore
     identity: Identity
+    issuer: str
     trust: TrustList
     cancel: Callable[[RequestId, str], Awaitable[None]]
     clock: Clock
@@ -79,7 +85,8 @@ class WithdrawalDesk:
         Raises:
             SignerMismatch: not signed by ``peer``, or in another's name. WrongHolder: meant for another node.
             RequestMalformed, RequestStale (signed in the future), RequestIdReused, TooManyRequests.
-            WithdrawalRefused: ``peer`` released no such study here; alike whether it is held or not.
+            WithdrawalRefused: ``peer`` released no such study here; alike whether it is held or not. Or it corrects to
+                a patient of this facility for whom nothing was asked.
         """
         parts = self._parts
         notice = self._verify(peer, token)
@@ -93,7 +100,7 @@ class WithdrawalDesk:
                 if (earlier.peer, earlier.token) != (peer, token):
                     raise RequestIdReused
                 return earlier.ack
-            obeyed = may_withdraw(peer, await rows.what_is_known(tx, notice))
+            obeyed = may_withdraw(peer, await rows.what_is_known(tx, notice)) and await self._may_file(tx, notice)
             answer = await self._obey(tx, notice, token, ended) if obeyed else await self._refuse(tx, notice)
         for request_id in ended:
             with contextlib.suppress(LeveretError):
@@ -117,6 +124,17 @@ class WithdrawalDesk:
         if notice.at > self._parts.clock.now() + MAX_SKEW_SECONDS:
             raise RequestStale
         return notice
+
+    async def _may_file(self, rx: Read, notice: Notice) -> bool:
+        """Whether a study may be whose the notice says: nobody else's word puts images into an own patient's record."""
+        if notice.identity is None or not is_of(self._parts.issuer, notice.identity.patient):
+            return True
+        for release in notice.releases:
+            sent = await requests.get_sent(rx, release)
+            asked_for = None if sent is None or sent.peer != notice.holder else decode_body(sent.body).subject.patient
+            if asked_for == notice.identity.patient:
+                return True
+        return False
 
     async def _refuse(self, tx: Write, notice: Notice) -> str:
         await audit.append(tx, _event(notice, self._parts.clock.now(), code=WithdrawalRefused.code))

@@ -226,7 +226,10 @@ async def what_is_known(rx: Read, notice: Notice) -> Held:
                 (release.value, notice.holder.digest, str(notice.study)),
             )
         )
-    row = await rx.fetch_one("SELECT origin FROM study WHERE uid = ?", (str(notice.study),))
+    row = await rx.fetch_one(
+        "SELECT origin FROM study WHERE uid = ?1 UNION ALL SELECT origin FROM withdrawn_study WHERE uid = ?1 LIMIT 1",
+        (str(notice.study),),
+    )
     origin = None if row is None or row[0] is None else PeerId(bytes(row[0]))
     return Held(released, row is not None, origin)
 

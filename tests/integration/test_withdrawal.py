@@ -22,13 +22,16 @@ from node.errors.sharing import RequestIdReused, RequestStale, SignerMismatch, W
 from node.errors.storage import UnknownStudy
 from node.model.audit import AuditType, Outcome
 from node.model.correction import Changes
+from node.model.directive import DirectiveOrder, Effect
 from node.model.ids import PatientKey, PeerId, RequestId, SOPInstanceUID, StudyInstanceUID
+from node.model.instance import Demographics
 from node.model.lifecycle import HiddenReason
+from node.model.request import Subject
 from node.model.transfer import TransferState
-from node.model.withdrawal import Notice, NoticeId, NoticeOutcome, NoticeState, WithdrawalKind
+from node.model.withdrawal import CorrectedIdentity, Notice, NoticeId, NoticeOutcome, NoticeState, WithdrawalKind
 from node.peers.withdrawal_messages import MAX_ACK_BYTES, decode_ack, decode_notice, encode_notice
 from node.sharing.ingest import Source
-from node.store import hiding, identity
+from node.store import directives, hiding, identity
 from node.store import withdrawals as rows
 from node.store.objects import PutOutcome
 from node.store.withdrawals import QueuedNotice
@@ -289,6 +292,18 @@ async def test_a_merge_moves_every_study_and_later_ones_and_no_permission(two: T
     assert (await lake.requests.wait(request_id)).state in {"REFUSED", "REVIEW"}, "the code was given to another id"
 
 
+async def test_a_merge_that_is_taken_back_leaves_what_was_forbidden_forbidden(two: Two) -> None:
+    north, _ = two
+    old, into = north.patient(STUDY), north.patient(OTHER)
+    await north.consents.add(DirectiveOrder(old, Effect.DENY), by=ACTOR)
+    merged = await north.corrections.merge(old, into, "same person", by=ACTOR)
+    await north.corrections.undo(merged.correction_id, by=ACTOR)
+    async with north.db.read() as rx:
+        found = await directives.of_patients(rx, {old, into})
+    assert {one.patient for one in found} == {old, into}, "nobody knows any more whose it was"
+    assert all(one.effect is Effect.DENY and one.revoked_at is None for one in found)
+
+
 async def test_an_accepted_contradiction_replaces_and_the_recipient_hears_of_it(two: Two) -> None:
     north, lake = two
     fixed = replace(STUDY, smooth=True)
@@ -372,6 +387,50 @@ async def test_nobody_withdraws_what_came_from_another_and_it_sounds_alike(forge
     events = await lake.events(AuditType.WITHDRAWAL_RECEIVED)
     assert {(e.outcome, e.code) for e in events} == {(Outcome.REFUSED, "withdrawal_refused")}
     assert len(events) == 4
+
+
+async def test_nobody_corrects_what_another_facility_withdrew_itself(forger: Forger) -> None:
+    """A request that came to nothing names no study and counts for every one; what is hidden is somebody's still."""
+    lake, own = forger.lake, CtStudy(instances=1, rows=16, seed=77)
+    await lake.hold(own)
+    study, patient = StudyInstanceUID(own.study_uid), lake.patient(own)
+    await lake.withdrawals.withdraw(study, "a mistake", by=ACTOR)
+    nothing = await lake.requests.ask(lake.order(forger.north, OTHER, None), by=ACTOR)
+    assert (await lake.requests.wait(nothing)).state == "REFUSED"
+    stolen = CorrectedIdentity(PatientKey(forger.north.issuer, "X"), Demographics("Else^Somebody", "", ""))
+    notice = forger.notice(
+        study=study, releases=(nothing,), kind=WithdrawalKind.CORRECTION, reason=None, identity=stolen
+    )
+    await refused(forger, forger.token(notice), WithdrawalRefused)
+    async with lake.db.read() as rx:
+        (gone,) = await hiding.withdrawn(rx)
+    assert gone.patient == patient
+
+
+async def test_a_correction_files_nothing_under_the_recipients_own_patients(forger: Forger) -> None:
+    lake, own = forger.lake, CtStudy(instances=1, rows=16, seed=77)
+    await lake.hold(own)
+    theirs = CorrectedIdentity(lake.patient(own), Demographics(own.patient_name, own.birth_date, own.sex))
+    padded = replace(theirs, patient=PatientKey(f" {lake.issuer.lower()}", own.patient_id))
+    for identity_ in (theirs, padded):
+        notice = forger.notice(kind=WithdrawalKind.CORRECTION, reason=None, identity=identity_, revision=2)
+        await refused(forger, forger.token(notice), WithdrawalRefused)
+    (study,) = [s for s in await lake.store.studies() if s.study_instance_uid == UID]
+    assert study.patient == forger.north.patient(STUDY)
+
+
+async def test_a_correction_may_name_the_patient_that_was_asked_for(two: Two) -> None:
+    north, lake = two
+    asked = PatientKey(lake.issuer, "LAKE-1")
+    order = lake.order(north, STUDY, await north.code_for(STUDY), subject=Subject(asked))
+    request_id = await lake.requests.ask(order, by=ACTOR)
+    assert (await lake.requests.wait(request_id)).state == "COMPLETED"
+    said = CorrectedIdentity(asked, Demographics(STUDY.patient_name, STUDY.birth_date, STUDY.sex))
+    forger = Forger(north, lake, request_id)
+    notice = forger.notice(kind=WithdrawalKind.CORRECTION, reason=None, identity=said, revision=2)
+    await lake.desk.receive(north.peer_id, forger.token(notice))
+    (study,) = await lake.store.studies()
+    assert study.patient == asked
 
 
 async def test_the_same_notice_gets_the_same_word_and_its_id_serves_no_other(forger: Forger) -> None:

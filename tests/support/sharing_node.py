@@ -16,7 +16,7 @@ from node.dicom.pool import ParserPool
 from node.log import make_logger
 from node.model.ids import PatientKey, RequestId, SOPInstanceUID, StudyInstanceUID, TransferSyntaxUID
 from node.model.trust import TrustEvent
-from node.peers import handlers_withdrawals
+from node.peers import handlers_offers, handlers_withdrawals
 from node.peers.handlers_requests import routes
 from node.sharing.asking import Asking
 from node.sharing.consents import Consents
@@ -27,6 +27,7 @@ from node.sharing.holder import Holder, HolderParts
 from node.sharing.inbound import Inbound, InboundParts
 from node.sharing.inbox import Inbox
 from node.sharing.ingest import Ingest, Source
+from node.sharing.offers import OfferParts, Offers
 from node.sharing.pull import PullParts
 from node.sharing.quarantine import Quarantine
 from node.sharing.rejections import Rejections
@@ -89,6 +90,9 @@ class SharingNode(Peered):
         self.server.add_routes(
             routes(options.get("requests_port", self.holder), options.get("objects_port", self.objects))
         )
+        offers = OfferParts(db, self.ingest, identity, self.trust, self.clients, self.requests, self.clock, log)
+        self.offers = Offers(offers)
+        self.server.add_routes(handlers_offers.routes(self.offers))
         self._withdrawing()
         endings = Endings(holder_parts, self.inbox, self.withdrawals.inform)
         self.share_codes = ShareCodes(db=db, ingest=self.ingest, endings=endings, clock=self.clock)
@@ -99,6 +103,7 @@ class SharingNode(Peered):
             self.trust.on_revoked(ending)
         self.trust.on_seen(self.engine.peer_seen)
         self.trust.on_seen(self.withdrawals.peer_seen)
+        self.trust.on_seen(self.offers.peer_seen)
 
     def _withdrawing(self) -> None:
         db, store, clock, log = self.db, self.store, self.clock, self.log
@@ -115,7 +120,9 @@ class SharingNode(Peered):
         async def cancel(request_id: RequestId, by: str) -> None:
             await self.engine.cancel(request_id, by=by)
 
-        self.desk = WithdrawalDesk(WithdrawnParts(db, store, self.identity, self.trust, cancel, clock, log))
+        self.desk = WithdrawalDesk(
+            WithdrawnParts(db, store, self.identity, self.issuer, self.trust, cancel, clock, log)
+        )
         self.server.add_routes(handlers_withdrawals.routes(self.desk))
 
     def patient(self, study: CtStudy) -> PatientKey:

@@ -55,7 +55,8 @@ async def use_of(rx: Read, study: StudyInstanceUID) -> str:
     """What needs a study at this moment, in one word; empty if nothing does."""
     uses = {
         "revision": "SELECT 1 FROM study WHERE uid = ?1 AND revision_open = 1",
-        "transfer": "SELECT 1 FROM transfer t JOIN transfer_study s USING (request_id) WHERE s.study_uid = ?1 " + _RUNS,
+        "transfer": "SELECT 1 FROM transfer t JOIN transfer_study s USING (request_id) WHERE s.study_uid = ?1 "  # noqa: S608 - fixed texts
+        + _RUNS,
         "arriving": "SELECT 1 FROM staged WHERE study_uid = ?1",
         "delivery": "SELECT 1 FROM delivery WHERE study = ?1"
         " AND state NOT IN ('COMPLETED', 'INCOMPLETE', 'FAILED', 'CANCELLED')",

@@ -8,7 +8,6 @@ from aiohttp import web
 
 from node.errors.base import LeveretError
 from node.errors.offers import NoSuchOffer, OfferRefused
-from node.errors.peers import MalformedMessage
 from node.model.ids import MAX_UID_LENGTH, PatientKey, PeerId, StudyInstanceUID
 from node.model.instance import Demographics
 from node.model.offer import (
@@ -140,12 +139,7 @@ def routes(port: OfferPort) -> Iterable[web.RouteDef]:
     """The handlers, for ``PeerServer.add_routes``."""
 
     async def offered(request: web.Request) -> web.Response:
-        body = await wire.read_body(request, limit=MAX_OFFER_BYTES)
-        try:
-            token = body.decode("ascii")
-        except UnicodeDecodeError as exc:
-            raise MalformedMessage("a compact JWS is ASCII") from exc
-        await port.offered(wire.peer_of(request), token)
+        await port.offered(wire.peer_of(request), await wire.read_jws(request, limit=MAX_OFFER_BYTES))
         return wire.empty_reply()
 
     async def refused(request: web.Request) -> web.Response:

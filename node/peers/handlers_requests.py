@@ -7,7 +7,6 @@ from typing import Annotated, Protocol
 import msgspec
 from aiohttp import web
 
-from node.errors.peers import MalformedMessage
 from node.errors.sharing import NoSuchRequest
 from node.model.ids import PeerId, RequestId
 from node.peers import wire
@@ -21,7 +20,6 @@ OBJECTS = "/peer/v1/requests/{id}/objects"
 RECEIPT = "/peer/v1/requests/{id}/receipt"
 CANCEL = "/peer/v1/requests/{id}/cancel"
 
-JOSE = "application/jose"  # RFC 7515 section 9.2.1: compact serialisation
 MAX_INDEXES = 1024  # instances one stream may be asked for; the next stream asks for more
 MAX_CODECS = 8  # that a recipient can name
 MAX_WANTED_BYTES = 16 * 1024  # 1024 indexes of seven digits fit
@@ -82,18 +80,18 @@ def routes(requests: RequestPort, objects: ObjectPort) -> Iterable[web.RouteDef]
     """The handlers, for ``PeerServer.add_routes``."""
 
     async def receive(request: web.Request) -> web.Response:
-        token = await _token(request, MAX_REQUEST_BYTES)
-        return _jose(await requests.receive(wire.peer_of(request), token))
+        token = await wire.read_jws(request, limit=MAX_REQUEST_BYTES)
+        return wire.jws_reply(await requests.receive(wire.peer_of(request), token))
 
     async def decision(request: web.Request) -> web.Response:
-        return _jose(await requests.decision(wire.peer_of(request), _id(request)))
+        return wire.jws_reply(await requests.decision(wire.peer_of(request), _id(request)))
 
     large = wire.LargeAnswers()
 
     async def manifest(request: web.Request) -> web.StreamResponse:
         async with large.turn(request):
             token = (await requests.manifest(wire.peer_of(request), _id(request))).encode("ascii")
-            async with wire.stream_reply(request, length=len(token), content_type=JOSE) as reply:
+            async with wire.stream_reply(request, length=len(token), content_type=wire.JOSE) as reply:
                 await reply.write(token)
             return reply.response
 
@@ -107,7 +105,7 @@ def routes(requests: RequestPort, objects: ObjectPort) -> Iterable[web.RouteDef]
             return reply.response
 
     async def receipt(request: web.Request) -> web.Response:
-        token = await _token(request, MAX_NOTICE_BYTES)
+        token = await wire.read_jws(request, limit=MAX_NOTICE_BYTES)
         await requests.take_receipt(wire.peer_of(request), _id(request), token)
         return wire.empty_reply()
 
@@ -131,15 +129,3 @@ def _id(request: web.Request) -> RequestId:
         return RequestId.parse(request.match_info["id"])
     except ValueError as exc:
         raise NoSuchRequest from exc
-
-
-async def _token(request: web.Request, limit: int) -> str:
-    body = await wire.read_body(request, limit=limit)
-    try:
-        return body.decode("ascii")
-    except UnicodeDecodeError as exc:
-        raise MalformedMessage("a compact JWS is ASCII") from exc
-
-
-def _jose(token: str) -> web.Response:
-    return wire.bytes_reply(token.encode("ascii"), content_type=JOSE)

@@ -5,10 +5,8 @@ from typing import Protocol
 
 from aiohttp import web
 
-from node.errors.peers import MalformedMessage
 from node.model.ids import PeerId
 from node.peers import wire
-from node.peers.handlers_requests import JOSE
 from node.peers.withdrawal_messages import MAX_WITHDRAWAL_BYTES
 
 WITHDRAWALS = "/peer/v1/withdrawals"
@@ -25,12 +23,7 @@ def routes(port: WithdrawalPort) -> Iterable[web.RouteDef]:
     """The handlers, for ``PeerServer.add_routes``."""
 
     async def receive(request: web.Request) -> web.Response:
-        body = await wire.read_body(request, limit=MAX_WITHDRAWAL_BYTES)
-        try:
-            token = body.decode("ascii")
-        except UnicodeDecodeError as exc:
-            raise MalformedMessage("a compact JWS is ASCII") from exc
-        ack = await port.receive(wire.peer_of(request), token)
-        return wire.bytes_reply(ack.encode("ascii"), content_type=JOSE)
+        token = await wire.read_jws(request, limit=MAX_WITHDRAWAL_BYTES)
+        return wire.jws_reply(await port.receive(wire.peer_of(request), token))
 
     return [web.post(WITHDRAWALS, receive)]

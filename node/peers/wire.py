@@ -25,6 +25,7 @@ PEER: web.RequestKey[PeerId] = web.RequestKey("peer", PeerId)
 JSON = "application/json"
 PROBLEM = "application/problem+json"
 OCTETS = "application/octet-stream"
+JOSE = "application/jose"  # RFC 7515 section 9.2.1: compact serialisation
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -161,6 +162,15 @@ async def read_struct(request: web.Request, of: type[T], *, limit: int = limits.
     return decode(await read_body(request, limit=limit), of)
 
 
+async def read_jws(request: web.Request, *, limit: int) -> str:
+    """The request's whole body as a compact JWS, nothing of it verified; raises MalformedMessage."""
+    body = await read_body(request, limit=limit)
+    try:
+        return body.decode("ascii")
+    except UnicodeDecodeError as exc:
+        raise MalformedMessage("a compact JWS is ASCII") from exc
+
+
 def decode(data: bytes, of: type[T]) -> T:
     """A JSON message, strictly; raises MalformedMessage."""
     try:
@@ -177,6 +187,11 @@ def json_reply(message: msgspec.Struct, *, status: int = 200) -> web.Response:
 def bytes_reply(data: bytes, *, status: int = 200, content_type: str = OCTETS) -> web.Response:
     """A small answer as it is."""
     return web.Response(body=data, status=status, content_type=content_type)
+
+
+def jws_reply(token: str) -> web.Response:
+    """A compact JWS."""
+    return bytes_reply(token.encode("ascii"), content_type=JOSE)
 
 
 def empty_reply() -> web.Response:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import msgspec
 
 from node.api.rest.access import CLINICAL, OPERATION
+from node.api.rest.patients import shown_person
 from node.api.routing import Call, Route
 from node.errors.sharing import NoSuchRequest
 from node.model.ids import RequestId
@@ -60,7 +61,6 @@ def named_request(call: Call) -> RequestId:
 
 
 def _shown(entry: InboxEntry) -> dict[str, Any]:
-    said = entry.said
     return {
         "request_id": str(entry.request_id),
         "peer_id": entry.peer.full,
@@ -68,20 +68,8 @@ def _shown(entry: InboxEntry) -> dict[str, Any]:
         "role": entry.role,
         "purpose": entry.purpose,
         "consent": entry.consent.value,
-        "patient": {
-            "patient_id": entry.patient.patient_id if entry.patient else None,
-            "issuer_of_patient_id": entry.patient.issuer if entry.patient else None,
-            "name": entry.demographics.name,
-            "birth_date": entry.demographics.birth_date,
-            "sex": entry.demographics.sex,
-        },
-        "said": {
-            "patient_id": said.patient.patient_id if said.patient else None,
-            "issuer_of_patient_id": said.patient.issuer if said.patient else None,
-            "name": said.demographics.name,
-            "birth_date": said.demographics.birth_date,
-            "sex": said.demographics.sex,
-        },
+        "patient": shown_person(entry.patient, entry.demographics),
+        "said": shown_person(entry.said.patient, entry.said.demographics),
         "studies": list(entry.studies),
         "reasons": list(entry.reasons),
         "received_at": entry.received_at,

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import msgspec
 
 from node.api.rest.access import CLINICAL
+from node.api.rest.patients import shown_person
 from node.api.routing import Call, Route
 from node.errors.offers import NoSuchOffer
 from node.model.ids import StudyInstanceUID
@@ -89,13 +90,7 @@ def _shown(view: OfferView) -> dict[str, Any]:
         "created_at": offer.created_at,
         "expires_at": offer.expires_at,
         "code": offer.code,
-        "patient": {
-            "patient_id": text.patient.patient_id,
-            "issuer_of_patient_id": text.patient.issuer,
-            "name": text.demographics.name,
-            "birth_date": text.demographics.birth_date,
-            "sex": text.demographics.sex,
-        },
+        "patient": shown_person(text.patient, text.demographics),
         "studies": [
             {
                 "study_instance_uid": study.study,

@@ -50,6 +50,17 @@ def described(person: Person, own_issuer: str) -> tuple[PatientKey | None, Demog
     return key, demographics
 
 
+def shown_person(patient: PatientKey | None, demographics: Demographics) -> dict[str, Any]:
+    """A person as the command line and the console show one."""
+    return {
+        "patient_id": patient.patient_id if patient else None,
+        "issuer_of_patient_id": patient.issuer if patient else None,
+        "name": demographics.name,
+        "birth_date": demographics.birth_date,
+        "sex": demographics.sex,
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class _Handle:
     actor: str

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from node.errors.sharing import IllegalTransition
 from node.model.ids import PatientKey, RandomId, RequestId, SOPInstanceUID, StudyInstanceUID
 from node.model.instance import Demographics
+from node.model.transitions import step
 
 WARNING_STATUSES = frozenset({0xB000, 0xB006, 0xB007})  # kept, with a remark (PS3.4 table B.2-1)
 
@@ -86,15 +86,8 @@ ENDED = frozenset({DeliveryState.COMPLETED, DeliveryState.INCOMPLETE, DeliverySt
 
 
 def next_delivery_state(state: DeliveryState, event: DeliveryEvent) -> DeliveryState:
-    """The state after ``event``.
-
-    Raises:
-        IllegalTransition: the table has no such row.
-    """
-    try:
-        return TRANSITIONS[state, event]
-    except KeyError:
-        raise IllegalTransition(f"{event.value} while {state.value}") from None
+    """The state after ``event``; raises IllegalTransition."""
+    return step(TRANSITIONS, state, event)
 
 
 class Sent(StrEnum):

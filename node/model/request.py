@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from node.errors.sharing import IllegalTransition
 from node.model.consent import PurposeOfUse
 from node.model.ids import PatientKey, PeerId, RequestId, StudyInstanceUID, StudyRef
 from node.model.instance import Demographics
+from node.model.transitions import step
 
 MAX_TARGETS = 32  # studies in one request: a patient's relevant priors, not an archive
 MAX_AGE_SECONDS = 600  # a request arrives within ten minutes of signing
@@ -124,12 +124,5 @@ REQUEST_TRANSITIONS: Mapping[tuple[RequestState, RequestEvent], RequestState] = 
 
 
 def next_request_state(state: RequestState, event: RequestEvent) -> RequestState:
-    """The state after ``event``.
-
-    Raises:
-        IllegalTransition: the table has no such row.
-    """
-    try:
-        return REQUEST_TRANSITIONS[state, event]
-    except KeyError:
-        raise IllegalTransition(f"{event.value} while {state.value}") from None
+    """The state after ``event``; raises IllegalTransition."""
+    return step(REQUEST_TRANSITIONS, state, event)

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from node.errors.sharing import IllegalTransition
 from node.model.ids import PeerId, RequestId, SeriesInstanceUID, StudyInstanceUID
+from node.model.transitions import step
 
 
 class Direction(StrEnum):
@@ -75,15 +75,8 @@ ENDED = frozenset({TransferState.COMPLETED, TransferState.FAILED, TransferState.
 
 
 def next_transfer_state(state: TransferState, event: TransferEvent) -> TransferState:
-    """The state after ``event``.
-
-    Raises:
-        IllegalTransition: the table has no such row.
-    """
-    try:
-        return TRANSITIONS[state, event]
-    except KeyError:
-        raise IllegalTransition(f"{event.value} while {state.value}") from None
+    """The state after ``event``; raises IllegalTransition."""
+    return step(TRANSITIONS, state, event)
 
 
 @dataclass(frozen=True, slots=True)

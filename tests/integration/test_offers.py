@@ -1,8 +1,7 @@
 """A facility sends a study without being asked: accepted by hand or by policy, or refused, or taken back in time."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -10,22 +9,23 @@ from pathlib import Path
 import pytest
 from support.ct import CtStudy
 from support.sharing_node import SharingNode, befriend, sharing_node
-from support.tasks import in_background
+from support.tasks import in_background, until
 
 from node.crypto.identity import Identity
 from node.crypto.jws import JwsType, sign_jws
 from node.errors.crypto_identity import BadSignature
 from node.errors.offers import InvalidOffer, NoSuchOffer, OfferNotPending, OfferRefused
-from node.errors.sharing import RequestMalformed
+from node.errors.sharing import RequestMalformed, TooManyRequests
 from node.errors.trust import UnknownPeer
 from node.model.access import Caller, Role
 from node.model.audit import AuditType, Outcome
+from node.model.directive import Directive
 from node.model.ids import PatientKey, PeerId, StudyInstanceUID
 from node.model.instance import Demographics
 from node.model.offer import MAX_PENDING, OFFER_SECONDS, OfferedStudy, OfferId, OfferState, OfferText
 from node.model.transfer import Direction
 from node.peers.handlers_offers import decode_offer, encode_offer
-from node.sharing.offers import OfferView
+from node.sharing.offers import Offers, OfferView
 from node.store import directives
 
 STUDY = CtStudy(instances=3, rows=16)
@@ -61,13 +61,6 @@ async def two(tmp_path: Path) -> AsyncIterator[Two]:
         await north.node.hold(STUDY, OTHER)
         async with in_background(north.offers.run(), lake.offers.run()):
             yield north, lake
-
-
-async def until(check: Callable[[], Awaitable[object]], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not await check():
-        assert time.monotonic() < deadline, "waited in vain"
-        await asyncio.sleep(0.05)
 
 
 async def arrived(lake: Facility) -> bool:
@@ -232,6 +225,80 @@ async def test_a_flood_of_offers_is_refused(two: Two, monkeypatch: pytest.Monkey
 
     await until(settled)
     assert len(await lake.offers.page()) == 2
+
+
+async def consent_of(north: Facility, view: OfferView) -> Directive:
+    assert view.offer.consent_id is not None
+    async with north.node.db.read() as rx:
+        found = await directives.get(rx, view.offer.consent_id)
+    assert found is not None
+    return found
+
+
+async def test_an_offer_that_is_not_taken_at_all_ends_the_consent(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    north, lake = two
+    monkeypatch.setattr("node.sharing.offers.MAX_PENDING", 0)
+    made = await north.offers.make(lake.peer_id, [UID], "second opinion", caller=DOCTOR)
+    await until(lambda: state_is(north, OfferState.REFUSED))
+    assert (await consent_of(north, made)).revoked_at is not None
+
+
+async def test_offers_that_are_accepted_by_themselves_are_a_flood_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each becomes a request of this node: a peer must not make it write as many as it likes."""
+    monkeypatch.setattr("node.sharing.offers.OFFERS_BURST", 2.0)
+    async with (
+        sharing_node("north", tmp_path, engine=False) as north,
+        sharing_node("lake", tmp_path, engine=False) as lake,
+    ):
+        await befriend(north, lake)
+        await north.hold(STUDY)
+        await lake.trust.set_policy(north.peer_id, {"auto_accept": "true"}, actor="user:op")
+        made = await north.offers.make(lake.peer_id, [UID], "second opinion", caller=DOCTOR)
+        tokens = [
+            sign_jws(north.identity, JwsType.OFFER, encode_offer(replace(made.text, offer_id=OfferId.new())))
+            for _ in range(3)
+        ]
+        for token in (*tokens[:2], tokens[0]):  # what it knows costs nothing
+            await lake.offers.offered(north.peer_id, token)
+        with pytest.raises(TooManyRequests):
+            await lake.offers.offered(north.peer_id, tokens[2])
+        assert {view.offer.state for view in await lake.offers.page()} == {OfferState.ACCEPTED}
+
+
+class Hasty:
+    """A recipient that decides before it has said that the offer came."""
+
+    def __init__(self) -> None:
+        self.north: Offers | None = None
+
+    async def offered(self, peer: PeerId, token: str) -> None:
+        del peer
+        assert self.north is not None
+        (view,) = await self.north.page()
+        assert view.offer.token == token
+        await self.north.refused(view.offer.peer, view.offer.offer_id, "not ours")
+
+    async def refused(self, peer: PeerId, offer_id: OfferId, reason: str) -> None:
+        raise NoSuchOffer(peer.short, offer_id, reason)
+
+
+async def test_a_decision_that_overtakes_the_delivery_stands(tmp_path: Path) -> None:
+    hasty = Hasty()
+    async with sharing_node("north", tmp_path) as north, sharing_node("lake", tmp_path, offers_port=hasty) as lake:
+        await befriend(north, lake)
+        await north.hold(STUDY)
+        hasty.north, facility = north.offers, Facility(north)
+        async with in_background(north.offers.run()):
+            await north.offers.make(lake.peer_id, [UID], "second opinion", caller=DOCTOR)
+
+            async def told() -> bool:
+                return not (await facility.only()).offer.untold
+
+            await until(told)
+            await asyncio.sleep(0.3)  # the answer to the delivery is on its way
+        assert await state_is(facility, OfferState.REFUSED)
 
 
 async def test_nobody_decides_for_another(two: Two) -> None:

@@ -12,6 +12,7 @@ from unittest.mock import AsyncMock
 import pytest
 from support.ct import CtStudy
 from support.sharing_node import ACTOR, SharingNode, befriend, sharing_node
+from support.tasks import until
 
 from node.crypto.identity import Identity
 from node.crypto.jws import JwsType, verify_jws
@@ -39,13 +40,6 @@ async def two(tmp_path: Path) -> AsyncIterator[Two]:
         north, lake = [await stack.enter_async_context(sharing_node(name, tmp_path)) for name in ("north", "lake")]
         await befriend(north, lake)
         yield north, lake
-
-
-async def until(check: Callable[[], Awaitable[object]], seconds: float = 15.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not await check():
-        assert time.monotonic() < deadline, "waited in vain"
-        await asyncio.sleep(0.02)
 
 
 async def ask(north: SharingNode, lake: SharingNode, study: CtStudy = STUDY) -> RequestId:

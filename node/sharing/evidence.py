@@ -125,15 +125,15 @@ def to_keep(signed: SignedRequest, consent: Consent, at: int) -> Brought | None:
     return Brought(consent.consent_id, consent.kind, signed.request.requester, patient, encode_proof(signed.proof), at)
 
 
-async def is_live(rx: Read, kind: ConsentKind, consent_id: ConsentId, now: int) -> bool:
-    """Whether a consent that something was released under still stands (a used-up code does)."""
+async def is_live(rx: Read, kind: ConsentKind, consent_id: ConsentId) -> bool:
+    """Whether a consent that something was released under was not revoked; no release outlives its end anyway."""
     match kind:
         case ConsentKind.SHARE_CODE:
             code = await consents.get(rx, consent_id)
             return code is not None and code.revoked_at is None
         case ConsentKind.DIRECTIVE:
             directive = await directives.get(rx, consent_id)
-            return directive is not None and directive.refusal(now) is None
+            return directive is not None and directive.revoked_at is None
         case _:
             kept = await brought.get(rx, consent_id)
             return kept is not None and kept.revoked_at is None

@@ -173,12 +173,12 @@ class ObjectServer:
         """The release as it is kept, if it is still good; the transfer is TRANSFERRING from then on."""
         parts = self._parts
         async with parts.db.read() as rx:  # what is refused does not get to take the writer
-            await _good(rx, live, parts.clock.now())
+            await _good(rx, live)
             stored = await transfers.release_of(rx, live.request_id)
         if stored is None:
             raise NoSuchRequest
         async with parts.db.write() as tx:
-            transfer = await _good(tx, live, parts.clock.now())
+            transfer = await _good(tx, live)
             await self._move(tx, transfer, TransferEvent.START)
         live.done_before = (transfer.instances_done, transfer.bytes_done)
         return await asyncio.to_thread(self._own_manifest, stored.manifest)
@@ -245,16 +245,14 @@ class ObjectServer:
         self._parts.log.info("transfer", transfer=str(transfer.request_id), state=state.value, peer=transfer.peer.log)
 
 
-async def _good(rx: Read, live: LiveRelease, now: int) -> Transfer:
+async def _good(rx: Read, live: LiveRelease) -> Transfer:
     """The transfer of a release that may be streamed; raises why it may not."""
     row = await requests.get_received(rx, live.request_id)
     transfer = await transfers.get(rx, live.request_id)
     if row is None or row.peer != live.peer or transfer is None:
         raise NoSuchRequest
-    if row.consent_id is None or row.consent_kind is None:
-        raise ConsentRevoked
-    if transfer.state not in ENDED and not await is_live(rx, row.consent_kind, row.consent_id, now):
-        raise ConsentRevoked
     if transfer.state in ENDED:
         raise why_ended(transfer)
+    if row.consent_id is None or row.consent_kind is None or not await is_live(rx, row.consent_kind, row.consent_id):
+        raise ConsentRevoked
     return transfer

@@ -28,7 +28,7 @@ from node.errors.consents import (
     NoSuchPatientKey,
     PatientKeyKnown,
 )
-from node.errors.sharing import ConsentRevoked
+from node.errors.sharing import ConsentRevoked, ReleaseExpired
 from node.model.audit import AuditEvent, AuditType, Outcome
 from node.model.consent import ConsentId, ConsentKind, PurposeOfUse
 from node.model.directive import DirectiveOrder, Effect, Scope
@@ -163,6 +163,8 @@ async def test_a_directive_ends_by_itself_and_what_it_released_with_it(north: Sh
     request = asker.request()
     assert (await asker.send(request, None)).verdict is Verdict.PERMIT
     north.clock.offset += 3601
+    with pytest.raises(ReleaseExpired):
+        await started(north, asker, request)
     assert await asker.ask(None) == "not_released"
     assert await asker.cause() == "consent_expired"
 

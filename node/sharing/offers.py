@@ -15,6 +15,7 @@ from node.crypto.jws import JwsType, sign_jws, verify_jws
 from node.errors.base import LeveretError
 from node.errors.offers import InvalidOffer, NoSuchOffer, OfferNotPending, OfferRefused
 from node.errors.peers import RemoteRefusal
+from node.errors.sharing import TooManyRequests
 from node.log import Logger
 from node.model.access import Caller
 from node.model.audit import AuditEvent, AuditType, Outcome
@@ -36,6 +37,8 @@ from node.model.offer import (
 from node.model.request import MAX_SKEW_SECONDS, Subject
 from node.model.transfer import Direction
 from node.model.trust import TrustState
+from node.peers import limits
+from node.peers.buckets import TokenBuckets
 from node.peers.client import PeerClients
 from node.peers.handlers_offers import MAX_OFFER_BYTES, OFFERS, REFUSAL, Refusal, decode_offer, encode_offer
 from node.sharing.ingest import Ingest
@@ -48,6 +51,9 @@ from node.store.offers import Offer
 from node.store.study_queries import StudyQuery, find_studies
 
 LOOK_SECONDS = 5.0
+OFFERS_BURST = 200.0  # new ones of one peer: as many as wait at most
+OFFERS_PER_SECOND = 0.1  # as many as requests: each may become one
+_OPEN = (OfferState.QUEUED, OfferState.OFFERED)
 REQUEST_TIMEOUT = 7 * 86_400  # seconds that an accepted offer tries to reach its holder
 
 
@@ -78,6 +84,9 @@ class Offers:
 
     def __init__(self, parts: OfferParts) -> None:
         self._parts = parts
+        self._budgets = TokenBuckets(
+            parts.clock, burst=OFFERS_BURST, per_second=OFFERS_PER_SECOND, remembered=limits.PEERS_REMEMBERED
+        )
         self._wake = asyncio.Event()
         self._seen: set[PeerId] = set()
 
@@ -118,20 +127,23 @@ class Offers:
 
     async def refused(self, peer: PeerId, offer_id: OfferId, reason: str) -> None:
         """The recipient does not want it; the directive ends with that. Raises NoSuchOffer."""
-        now = self._parts.clock.now()
         async with self._parts.db.write() as tx:
             offer = await rows.get(tx, offer_id)
             if offer is None or offer.peer != peer or offer.direction is not Direction.OUT:
                 raise NoSuchOffer
             if offer.state is OfferState.REFUSED:
                 return
-            await rows.move(tx, offer, OfferEvent.REFUSE, reason=reason)
-            if offer.consent_id is not None:
-                await directives.revoke(tx, offer.consent_id, now)
-            text = self._own_text(offer)
-            await feeds.reconsider(tx, text.patient)
-            event = _event(AuditType.OFFER_DECIDED, text, now, f"peer:{peer.compact}", peer)
-            await audit.append(tx, replace(event, outcome=Outcome.REFUSED))
+            await self._not_wanted(tx, offer, reason)
+
+    async def _not_wanted(self, tx: Write, offer: Offer, reason: str) -> None:
+        """An own offer that its recipient does not take; nothing may be released under it any more."""
+        now, peer, text = self._parts.clock.now(), offer.peer, self._own_text(offer)
+        await rows.move(tx, offer, OfferEvent.REFUSE, reason=reason)
+        if offer.consent_id is not None:
+            await directives.revoke(tx, offer.consent_id, now)
+        await feeds.reconsider(tx, text.patient)
+        event = _event(AuditType.OFFER_DECIDED, text, now, f"peer:{peer.compact}", peer)
+        await audit.append(tx, replace(event, outcome=Outcome.REFUSED))
 
     # The recipient --------------------------------------------------------------------------------------------------
 
@@ -140,6 +152,7 @@ class Offers:
 
         Raises:
             BadSignature, MalformedJws, RequestMalformed, OfferRefused: what is not believed, is over, or too much.
+            TooManyRequests: not now.
         """
         parts, now = self._parts, self._parts.clock.now()
         text = self._read(peer, token)
@@ -157,6 +170,8 @@ class Offers:
                 if (known.peer, known.token) != (peer, token):
                     raise OfferRefused
                 return
+            if not self._budgets.spend(peer.compact):
+                raise TooManyRequests
             if await rows.pending_of(tx, peer) >= MAX_PENDING:
                 raise OfferRefused
             await rows.add(tx, offer)
@@ -258,8 +273,9 @@ class Offers:
             await self._not_told(offer, error)
             return
         async with self._parts.db.write() as tx:
-            if offer.direction is Direction.OUT and offer.state is OfferState.QUEUED:
-                await rows.move(tx, offer, OfferEvent.DELIVER)
+            current = await rows.get(tx, offer.offer_id)  # the answer may have been overtaken by the decision
+            if current is not None and current.direction is Direction.OUT and current.state is OfferState.QUEUED:
+                await rows.move(tx, current, OfferEvent.DELIVER)
             else:
                 await rows.told(tx, offer)
 
@@ -268,8 +284,9 @@ class Offers:
         now = self._parts.clock.now()
         is_final = isinstance(error, RemoteRefusal) and error.remote_code in {OfferRefused.code, NoSuchOffer.code}
         async with self._parts.db.write() as tx:
-            if is_final and offer.direction is Direction.OUT:
-                await rows.move(tx, offer, OfferEvent.REFUSE, reason=OfferRefused.code)
+            current = await rows.get(tx, offer.offer_id)
+            if is_final and current is not None and current.direction is Direction.OUT and current.state in _OPEN:
+                await self._not_wanted(tx, current, OfferRefused.code)
             elif is_final:
                 await rows.told(tx, offer)
             else:

@@ -281,7 +281,7 @@ class Hasty:
         await self.north.refused(view.offer.peer, view.offer.offer_id, "not ours")
 
     async def refused(self, peer: PeerId, offer_id: OfferId, reason: str) -> None:
-        raise NoSuchOffer(peer.short, offer_id, reason)
+        raise NoSuchOffer(f"{peer.short} {offer_id} {reason}")
 
 
 async def test_a_decision_that_overtakes_the_delivery_stands(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ class SharingNode(Peered):
         )
         offers = OfferParts(db, self.ingest, identity, self.trust, self.clients, self.requests, self.clock, log)
         self.offers = Offers(offers)
-        self.server.add_routes(handlers_offers.routes(self.offers))
+        self.server.add_routes(handlers_offers.routes(options.get("offers_port", self.offers)))
         self._withdrawing()
         endings = Endings(holder_parts, self.inbox, self.withdrawals.inform)
         self.share_codes = ShareCodes(db=db, ingest=self.ingest, endings=endings, clock=self.clock)

@@ -1,7 +1,7 @@
 """Bit flips, truncations, exchanged parts and wrong keys over stored records: every one is refused.
 
-Each class of place in a record (magic, codec, versions, lengths, names, wrapped key, meta, each chunk's border, the table
-of blocks, the last byte) is hit, for data sets that are kept as they are and for packed ones.
+Each class of place in a record (magic, codec, versions, lengths, names, wrapped key, meta, each chunk's border, the
+table of blocks, the last byte) is hit, for data sets that are kept as they are and for packed ones.
 """
 
 import asyncio

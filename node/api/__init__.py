@@ -6,5 +6,6 @@ A handler receives a :class:`~node.api.routing.Call` whose caller is known and w
 and returns a plain object; errors fly and become ``application/problem+json`` in one place (:mod:`.problem`).
 
 Two listeners serve the same table: TCP, where a bearer token says who calls, and the admin socket in the data
-directory, where the kernel does (:mod:`.admin`).
+directory, where the kernel does (:mod:`.admin`); :mod:`.auth` makes both a caller. Who was refused is on record,
+however often (:mod:`.denials`).
 """

@@ -44,6 +44,8 @@ What nodes do with each other has constructions of its own:
 ``tlog``           proofs about append-only logs: this entry is in it, and nothing before it was changed
 =================  ====================================================================================================
 
+``dicom_tls`` has nothing to do with identities: TLS as hospital systems speak it, with the facility's own certificates.
+
 Rules of the room:
 
 * Foreign exceptions (``nacl``, ``cryptography``, ``voprf``) end here: what a hostile input can cause is a class of

@@ -18,4 +18,9 @@ asks ``peer_of(request)`` who speaks, reads by ``read_struct`` / ``read_body`` /
 turns it into problem+json that carries the code and fixed words, nothing else. To call out:
 ``PeerClients.get(peer)``, then ``call`` or ``stream``. What a handler needs from above is a Protocol in :mod:`.ports`
 or beside the handler; ``sharing`` implements it.
+
+What is said. Signed messages are JSON in a compact JWS, read by :mod:`.strict`: :mod:`.messages` about requests (with
+:mod:`.proofs` of consent), :mod:`.withdrawal_messages`, :mod:`.handlers_offers`. Instances travel as :mod:`.frames`;
+:mod:`.object_stream` asks for them and receives them where they stay, without aiohttp, which would copy each byte.
+:mod:`.presence` and :mod:`.discovery` say who is there; :mod:`.trouble` says what went wrong, in this node's words.
 """

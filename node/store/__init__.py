@@ -47,6 +47,17 @@ stands in ``identity.py`` and ``corrections.py``; under whom else a study's byte
 What a transfer brings is *staged*: durable, and invisible until ``admission.py`` makes the whole study visible, closes
 its revision and writes whatever else the caller's transaction holds, or nothing of all that.
 
+What may be deleted, and when, is decided by ``retention.py``; ``scrub.py`` looks whether what lies on the disk is still
+what was stored.
+
+On the way to the disk
+======================
+
+Most of what a put costs is not the disk but the way there, so it is made short. Threads take whatever waits and bring
+it back together (``workers.py``); in them a data set is hashed and packed while the rest of it arrives
+(``preparing.py``), into memory that is used again (``buffers.py``); the index is asked from the same thread
+(``direct.py``, ``known.py``). What is too large for memory goes into a pack of its own as it comes (``streaming.py``).
+
 Keys
 ====
 

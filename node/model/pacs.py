@@ -8,9 +8,8 @@ from typing import Self
 from node.errors.dimse import InvalidPacs
 from node.model.trust import Address
 
-MAX_TITLE = 16  # PS3.5 section 6.2, AE
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-# Of the default repertoire without backslash and control characters, no space at either end.
+# AE (PS3.5 section 6.2): 16 characters of the default repertoire, no backslash or control, no space at either end.
 _TITLE = re.compile(r"[!-\[\]-~](?:[ -\[\]-~]{0,14}[!-\[\]-~])?")
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address

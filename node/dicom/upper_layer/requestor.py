@@ -175,13 +175,6 @@ class Association:
         field = CommandField.N_EVENT_REPORT_RQ
         return await self._ask(context_id, field, sop_class_uid, sop_instance_uid, type_id=event_type, dataset=dataset)
 
-    async def n_action(
-        self, context_id: int, *, sop_class_uid: str, sop_instance_uid: str, action_type: int, dataset: bytes
-    ) -> Reply:
-        """N-ACTION; raises AssociationLost."""
-        field = CommandField.N_ACTION_RQ
-        return await self._ask(context_id, field, sop_class_uid, sop_instance_uid, type_id=action_type, dataset=dataset)
-
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
         where = f"{self._host}:{self._port}"

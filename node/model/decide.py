@@ -178,12 +178,23 @@ def _weigh(consent: Consent, case: _Case) -> _Claim | RefusalCode:
         return barred
     request = case.request
     asked = [found for found in case.match.studies if found.is_own and found.target in request.targets]
+    if isinstance(consent, Attestation | Emergency):
+        asked = _of_one_patient(asked)
     covered = tuple(found for found in asked if _covers(consent, found, request))
     if not covered:
         return _why_nothing(consent, asked)
     if case.policy.daily_releases and case.standing.releases_today >= case.policy.daily_releases:
         return RefusalCode.QUOTA
     return _Claim(consent, covered)
+
+
+_SUREST_FIRST = (MatchGrade.CONFIRMED, MatchGrade.CANDIDATE, MatchGrade.CONFLICT)
+
+
+def _of_one_patient(asked: Sequence[FoundStudy]) -> list[FoundStudy]:
+    """The studies of the patient whom the requester means most surely: its word is about one, and names none here."""
+    surest = min(asked, key=lambda found: _SUREST_FIRST.index(found.identification.grade), default=None)
+    return [found for found in asked if surest is not None and found.patient == surest.patient]
 
 
 def _barred(consent: Consent, case: _Case) -> RefusalCode | None:

@@ -329,6 +329,23 @@ def test_break_glass_is_narrow(policy: PeerPolicy, standing: Standing, purpose: 
     assert decision.code is RefusalCode.NOT_RELEASED
 
 
+@pytest.mark.parametrize("word", [ATTESTED, EMERGENCY])
+def test_a_word_is_about_one_patient(word: Attestation | Emergency) -> None:
+    """Who decides sees one record, and the consent is kept under it: a second patient must not slip through."""
+    purpose = PurposeOfUse.ETREAT if word is EMERGENCY else PurposeOfUse.TREAT
+    asked = request_for(*STUDIES[:3], purpose=purpose)
+    clash = Identification(MatchGrade.CONFLICT, frozenset({ReviewReason.NAME_CONFLICT}))
+    berts = FoundStudy(STUDIES[0], STUDIES[0], BERT, is_own=True, traits=CT, identification=clash)
+    both = Match((berts, *found(*STUDIES[1:3]).studies))
+    decision = decide(asked, OPEN, [word], both, NOW, standing=CAP)
+    assert isinstance(decision, Permit)
+    assert decision.scope == frozenset(STUDIES[1:3])
+    unsure = Match(tuple(replace(one, identification=clash) for one in both.studies))
+    decision = decide(asked, OPEN, [word], unsure, NOW, standing=CAP)
+    assert isinstance(decision, Review)
+    assert decision.permit.scope == frozenset(STUDIES[:1])
+
+
 def test_break_glass_lasts_a_day() -> None:
     request = request_for(STUDIES[0], purpose=PurposeOfUse.ETREAT)
     decision = decide(request, OPEN, [EMERGENCY], found(STUDIES[0]), NOW, standing=CAP)

@@ -170,8 +170,14 @@ class Witnesses:
             await rows.add_cosignature(tx, Cosigned(peer, head.size, line, at))
 
     async def _admit(self, peer: PeerId, kind: str) -> None:
-        """A witness contradicts this node's log: it was restored, cut or rewritten. Said once while the node runs."""
+        """A witness contradicts this node's log: it was restored, cut or rewritten. Said once while the node runs.
+
+        Only if the witness shows a head that this node signed and that its log does not have: anybody can refuse.
+        """
         if peer in self._accused:
+            return
+        if not await self._check(peer):
+            self._parts.log.debug("head not co-signed, and nothing shown against it", peer=peer.log, reason=kind)
             return
         self._accused.add(peer)
         self._parts.log.error("a witness contradicts this node's audit log", peer=peer.log, reason=kind)

@@ -80,11 +80,15 @@ async def put_witnessed(tx: Write, one: Witnessed) -> None:
     )
 
 
+MAX_CONFLICTS = 16  # of one peer that are kept: one is proof enough, and nobody fills this index with its own lies
+
+
 async def add_conflict(tx: Write, one: Conflict) -> bool:
-    """Keep the evidence; False if it is known already."""
+    """Keep the evidence; False if it is known already, or there is enough."""
     changed = await tx.execute(
-        "INSERT INTO witness_conflict (peer, kind, held, given, at) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        (one.peer.digest, one.kind, one.held, one.given, one.at),
+        "INSERT INTO witness_conflict (peer, kind, held, given, at) SELECT ?1, ?2, ?3, ?4, ?5"
+        " WHERE (SELECT COUNT(*) FROM witness_conflict WHERE peer = ?1) < ?6 ON CONFLICT DO NOTHING",
+        (one.peer.digest, one.kind, one.held, one.given, one.at, MAX_CONFLICTS),
     )
     return changed == 1
 

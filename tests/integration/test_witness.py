@@ -12,11 +12,13 @@ from node.clock import SystemClock
 from node.crypto.identity import Identity
 from node.crypto.notes import checkpoint_body, parse_note, sign_note, verify_cosignature
 from node.crypto.tlog import consistency_proof, leaf_hash, root_of
+from node.errors.audit import WitnessRefused
 from node.errors.crypto_identity import BadSignature, MalformedNote
 from node.errors.peers import MalformedMessage, RemoteRefusal
 from node.model.audit import AuditEvent, AuditType
+from node.model.ids import PeerId
 from node.model.trust import TrustEvent
-from node.peers.handlers_witness import MAX_PROOF, WITNESS, AddCheckpoint, Held, Witness, routes
+from node.peers.handlers_witness import MAX_PROOF, WITNESS, AddCheckpoint, Held, Witness, WitnessPort, routes
 from node.sharing.audit import AuditLog, origin_of, witness_name
 from node.sharing.witness import WitnessDesk, Witnesses, WitnessParts
 from node.store import witness as rows
@@ -26,13 +28,13 @@ from node.store.engine import Database
 class Facility(Peered):
     """A node with an audit log that co-signs and has co-signed."""
 
-    def __init__(self, name: str, db: Database, identity: Identity) -> None:
+    def __init__(self, name: str, db: Database, identity: Identity, port: WitnessPort | None) -> None:
         clock = SystemClock()
         super().__init__(name, db, identity, clock)
         parts = WitnessParts(db, identity, self.trust, self.clients, clock, self.log)
         self.audit = AuditLog(db, identity, clock)
         self.desk, self.witnesses = WitnessDesk(parts), Witnesses(parts)
-        self.server.add_routes(routes(self.desk))
+        self.server.add_routes(routes(port or self.desk))
 
     async def grow(self, count: int) -> None:
         for number in range(count):
@@ -44,9 +46,11 @@ class Facility(Peered):
 
 
 @contextlib.asynccontextmanager
-async def facility(name: str, folder: Path, identity: Identity | None = None) -> AsyncIterator[Facility]:
+async def facility(
+    name: str, folder: Path, identity: Identity | None = None, port: WitnessPort | None = None
+) -> AsyncIterator[Facility]:
     db = await Database.open(folder / f"{name}.db", bytes(range(32)))
-    node = Facility(name, db, identity or Identity.generate())
+    node = Facility(name, db, identity or Identity.generate(), port)
     try:
         await node.trust.load()
         async with node.clients, node.server:
@@ -193,6 +197,45 @@ async def test_what_does_not_continue_is_refused(two: tuple[Facility, Facility],
 
 def replace_proof(asked: AddCheckpoint) -> AddCheckpoint:
     return AddCheckpoint(asked.old, ["00" * 32, *asked.proof[1:]], asked.checkpoint)
+
+
+async def test_the_evidence_of_a_peer_has_an_end(two: tuple[Facility, Facility]) -> None:
+    """One fork is proof enough; a peer that signs them by the thousand fills neither the index nor the log."""
+    north, lake = two
+    assert (await ask(north, lake, shown(north, 7, 0))).line
+    for number in range(rows.MAX_CONFLICTS + 3):
+        others = [leaf_hash(f"fork {number}".encode()), *LEAVES[1:]]
+        with pytest.raises(RemoteRefusal):
+            await ask(north, lake, shown(north, 7, 7, others))
+    async with lake.db.read() as rx:
+        assert len(await rows.conflicts(rx)) == rows.MAX_CONFLICTS
+    assert len(await lake.events(AuditType.PEER_LOG_CONFLICT)) == rows.MAX_CONFLICTS
+
+
+class Liar:
+    """A witness that says of every log that it has seen more of it, or another one."""
+
+    def __init__(self, answer: Witness | None) -> None:
+        self.answer = answer
+
+    async def add(self, peer: PeerId, asked: AddCheckpoint) -> Witness:
+        if self.answer is None:
+            raise WitnessRefused(f"{peer.short} {asked.old}")
+        return self.answer
+
+    async def held(self, peer: PeerId) -> Held:
+        return Held(f"nothing that {peer.short} signed")
+
+
+@pytest.mark.parametrize("answer", [Witness(10**6, None), None])
+async def test_a_witness_accuses_nobody_by_its_word_alone(tmp_path: Path, answer: Witness | None) -> None:
+    async with AsyncExitStack() as stack:
+        north = await stack.enter_async_context(facility("north", tmp_path))
+        liar = await stack.enter_async_context(facility("lake", tmp_path, port=Liar(answer)))
+        await befriend(north, liar)
+        await north.grow(5)
+        await north.witnesses.round()
+        assert await north.events(AuditType.OWN_LOG_CONFLICT) == []
 
 
 async def test_nobody_speaks_for_another_log(two: tuple[Facility, Facility]) -> None:

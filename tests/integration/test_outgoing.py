@@ -13,7 +13,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.pixels.utils import pixel_array
 from support.datasets import EXPLICIT, IMPLICIT, file_of
-from support.zoo import zoo
+from support.zoo import datasets, zoo
 
 from node.dicom.outgoing import Copies, Outgoing
 from node.dicom.part10 import split_part10
@@ -45,15 +45,7 @@ class Held:
 
 @pytest.fixture(scope="module")
 def loaded() -> list[tuple[Path, bytes, TransferSyntaxUID]]:
-    found = []
-    for path in zoo():
-        data = path.read_bytes()
-        try:
-            part = split_part10(data)
-        except DicomRefused:
-            continue
-        found.append((path, data[part.dataset_offset :], part.transfer_syntax))
-    return found
+    return datasets()
 
 
 @pytest.fixture

@@ -1,12 +1,16 @@
 """Every DICOM file there is to test with: pydicom's, those of pydicom-data, and the MR series in tests/data."""
 
+import contextlib
 from functools import cache
 from pathlib import Path
 
 import data_store  # type: ignore[import-untyped]
 import pydicom
 
+from node.dicom.part10 import split_part10
 from node.dicom.structure import skip_fragments
+from node.errors.dicom import DicomRefused
+from node.model.ids import TransferSyntaxUID
 
 BRAIN = Path(__file__).resolve().parents[1] / "data" / "brain_mr"
 
@@ -19,6 +23,17 @@ def zoo() -> tuple[Path, ...]:
     return tuple(
         path for root in roots for path in sorted(root.rglob("*")) if path.is_file() and path.suffix not in skip
     )
+
+
+def datasets() -> list[tuple[Path, bytes, TransferSyntaxUID]]:
+    """The data set, and its transfer syntax, of each file that is one."""
+    found = []
+    for path in zoo():
+        data = path.read_bytes()
+        with contextlib.suppress(DicomRefused):
+            part = split_part10(data)
+            found.append((path, data[part.dataset_offset :], part.transfer_syntax))
+    return found
 
 
 @cache

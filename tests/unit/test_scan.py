@@ -31,7 +31,7 @@ from support.datasets import (
     nested,
     pixels,
 )
-from support.zoo import MemorySource, brain, zoo
+from support.zoo import MemorySource, brain, datasets
 
 from node.dicom.heads import read_facts
 from node.dicom.part10 import split_part10
@@ -56,22 +56,10 @@ def facts(dataset: bytes, syntax: TransferSyntaxUID = EXPLICIT) -> HeaderFacts:
     return scan(MemorySource(dataset), syntax)
 
 
-def readable() -> list[tuple[Path, bytes, TransferSyntaxUID]]:
-    found = []
-    for path in zoo():
-        data = path.read_bytes()
-        try:
-            part = split_part10(data)
-        except DicomRefused:
-            continue
-        found.append((path, data[part.dataset_offset :], part.transfer_syntax))
-    return found
-
-
 @pytest.mark.filterwarnings("ignore")
 def test_agrees_with_pydicom_on_the_whole_zoo() -> None:
     compared = 0
-    for path, dataset, syntax in readable():
+    for path, dataset, syntax in datasets():
         try:
             ours = facts(dataset, syntax)
         except DicomRefused:
@@ -99,7 +87,7 @@ def test_agrees_with_pydicom_on_the_whole_zoo() -> None:
 
 
 def test_scan_and_fallback_say_the_same_of_the_whole_zoo() -> None:
-    for path, dataset, syntax in readable():
+    for path, dataset, syntax in datasets():
         outcomes: list[object] = []
         for read in (scan, read_facts):
             try:
@@ -123,7 +111,7 @@ def test_the_fallback_reads_no_more_of_what_is_not_whole_than_scan_does() -> Non
         warnings.simplefilter("ignore")
         found = [
             (scan(Beginning(data), syntax, to_end=False), read_facts(Beginning(data), syntax, to_end=False))
-            for path, data, syntax in readable()
+            for path, data, syntax in datasets()
             if path.name in {"JPEG2000.dcm", "SC_rgb_rle.dcm", "color3d_jpeg_baseline.dcm"}
         ]
     assert found
@@ -260,7 +248,7 @@ def test_times(text: str, time: str) -> None:
 
 @cache
 def small() -> list[tuple[Path, bytes, TransferSyntaxUID]]:
-    return [entry for entry in readable() if len(entry[1]) < 200_000]
+    return [entry for entry in datasets() if len(entry[1]) < 200_000]
 
 
 @st.composite

@@ -4,9 +4,7 @@ Unlike between nodes, the certificates are the hospital's: signed by an authorit
 1.3, and TLS 1.2 with the forward-secret AEAD suites that the profile asks for; nothing older, no renegotiation.
 """
 
-import os
 import ssl
-from pathlib import Path
 
 from node.crypto.identity import Identity
 from node.crypto.tls import load_key
@@ -74,16 +72,6 @@ def client_context(pair: KeyPair, ca: str) -> ssl.SSLContext:
     except (OSError, ValueError) as exc:
         raise DicomTlsUnusable("the authority of the DICOM system") from exc
     return context
-
-
-def read_ca(path: Path) -> str:
-    """A PEM file of certificates; raises DicomTlsUnusable."""
-    try:
-        text = path.read_text(encoding="ascii")
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
-    except (OSError, ValueError) as exc:
-        raise DicomTlsUnusable(os.fspath(path)) from exc
-    return text
 
 
 def _context(protocol: "ssl._SSLMethod") -> ssl.SSLContext:

@@ -14,7 +14,7 @@ from support.dimse import DimseNode, call, dimse_node
 from support.peers import storescp
 from support.store import keys
 
-from node.crypto.dicom_tls import KeyPair, client_context, read_ca, server_context
+from node.crypto.dicom_tls import KeyPair, client_context, server_context
 from node.dicom.upper_layer import door
 from node.dicom.upper_layer.door import TlsEndpoint
 from node.errors.dimse import DicomTlsUnusable
@@ -139,9 +139,9 @@ async def test_a_system_is_called_by_tls_if_its_certificate_is_the_one_expected(
 ) -> None:
     options = ("+tls", str(modality.key), str(modality.certificate), "-ic", "-aet", "ARCHIVE")
     with storescp(tmp_path / "archive", *options) as port:
-        await node.know("ARCHIVE", port, tls=True, ca=read_ca(hospital.path))
-        await node.know("PINNED", port, tls=True, ca=read_ca(modality.certificate))
-        await node.know("WRONG", port, tls=True, ca=read_ca(stranger.certificate))
+        await node.know("ARCHIVE", port, tls=True, ca=hospital.path.read_text("ascii"))
+        await node.know("PINNED", port, tls=True, ca=modality.certificate.read_text("ascii"))
+        await node.know("WRONG", port, tls=True, ca=stranger.certificate.read_text("ascii"))
         await node.know("PLAIN", port)
         for name in ("archive", "pinned"):
             trial = await try_pacs(node.directory, node.directory.get(name))
@@ -167,5 +167,5 @@ def test_what_cannot_be_used_is_said_before_anything_listens(
     with pytest.raises(DicomTlsUnusable):
         client_context(KeyPair(identity), "no certificate")
     with pytest.raises(DicomTlsUnusable):
-        read_ca(ours.key)
+        client_context(KeyPair(identity), ours.key.read_text("ascii"))
     server_context(KeyPair(identity), str(hospital.path))

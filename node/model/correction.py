@@ -1,4 +1,4 @@
-"""Corrections of who a patient is: two that are one (ADT A40), what was said wrongly (A08), a study of another. Pure."""
+"""Corrections of who a patient is: two that are one (ADT A40), what was said wrongly (A08), a study of another."""
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum

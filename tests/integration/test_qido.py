@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import ClientSession
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian
 from support.running import running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -56,8 +56,8 @@ def study(number: int) -> list[bytes]:
             ds.file_meta = FileMetaDataset()
             ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
             ds.SpecificCharacterSet = "ISO_IR 100"
-            ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.66"
-            ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"{ROOT}.{number}.{series}.{instance}"
+            ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = UID("1.2.840.10008.5.1.4.1.1.66")
+            ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = UID(f"{ROOT}.{number}.{series}.{instance}")
             ds.StudyInstanceUID, ds.SeriesInstanceUID = f"{ROOT}.{number}", f"{ROOT}.{number}.{series}"
             ds.PatientName, ds.PatientID, ds.PatientBirthDate, ds.PatientSex = name, patient, born, "F"
             ds.StudyDate, ds.StudyTime, ds.AccessionNumber = date, time, accession

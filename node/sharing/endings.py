@@ -17,12 +17,13 @@ from node.model.directive import Directive, Effect, traits_of
 from node.model.ids import PatientKey, PeerId, RequestId, StudyInstanceUID
 from node.model.instance import StudySummary
 from node.model.transfer import Direction, Transfer, TransferEvent, TransferState
+from node.model.withdrawal import WithdrawalKind
 from node.peers.messages import decode_body
 from node.sharing.holder import HolderParts
 from node.sharing.inbox import Inbox
 from node.sharing.release import concerns
 from node.sharing.withdrawals import Releases
-from node.store import audit, copies, requests, transfers
+from node.store import audit, copies, requests, transfers, withdrawals
 from node.store.copies import Copy
 from node.store.engine import Read, Write
 from node.store.requests import ReceivedRequest
@@ -70,7 +71,7 @@ class Endings:
         return Effects(stopped, refused, _peers(kept))
 
     async def denied(self, tx: Write, directive: Directive, by: str) -> Effects:
-        """A denial is in force from this transaction on."""
+        """A denial is in force from this transaction on; looked at again, after a restart, it tells nobody twice."""
         if directive.effect is not Effect.DENY or directive.refusal(self._parts.clock.now()) is not None:
             return Effects()
         stopped = 0
@@ -80,7 +81,7 @@ class Endings:
         waiting = await self._waiting(tx, directive.patient, directive.recipient)
         refused = await self._inbox.reconsider(tx, waiting, by=by, why="the patient forbids it")
         kept = await self._denied_copies(tx, directive)
-        await self._tell(tx, kept)
+        await self._tell(tx, [copy for copy in kept if not await _is_told(tx, copy, directive.starts_at)])
         return Effects(stopped, refused, _peers(kept))
 
     async def opted_out(self, tx: Write, patient: PatientKey, by: str) -> Effects:
@@ -145,6 +146,10 @@ class Endings:
 
 def _peers(kept: Iterable[Copy]) -> tuple[PeerId, ...]:
     return tuple(sorted({copy.peer for copy in kept}, key=str))
+
+
+async def _is_told(rx: Read, copy: Copy, since: int) -> bool:
+    return await withdrawals.is_told(rx, copy.study, copy.peer, WithdrawalKind.CONSENT_REVOKED, since=since)
 
 
 async def _studies(rx: Read, uids: Iterable[StudyInstanceUID]) -> list[StudySummary]:

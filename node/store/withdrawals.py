@@ -80,6 +80,16 @@ async def recipients(rx: Read, study: StudyInstanceUID) -> dict[PeerId, tuple[Re
     return found
 
 
+async def is_told(rx: Read, study: StudyInstanceUID, peer: PeerId, kind: WithdrawalKind, *, since: int) -> bool:
+    """Whether a notice of this kind about ``study`` was written for ``peer`` since then."""
+    value = await rx.fetch_value(
+        "SELECT EXISTS (SELECT 1 FROM withdrawal w JOIN withdrawal_notice n ON n.withdrawal = w.withdrawal"
+        " WHERE w.study_uid = ? AND n.peer = ? AND w.kind = ? AND w.made_at >= ?)",
+        (str(study), peer.digest, kind.value, since),
+    )
+    return bool(value)
+
+
 async def add(tx: Write, w: Withdrawal) -> None:
     """Write a withdrawal down."""
     await tx.execute(

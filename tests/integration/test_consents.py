@@ -437,6 +437,31 @@ async def test_a_denial_that_begins_later_ends_things_then(north: SharingNode, a
         await until(has_failed)
 
 
+async def test_a_denial_that_began_is_told_once_and_not_at_every_start(tmp_path: Path, north: SharingNode) -> None:
+    async with sharing_node("hill", tmp_path) as hill:
+        await befriend(north, hill)
+        await permit(north)
+        view = await hill.requests.wait(await hill.requests.ask(hill.order(north, STUDY, None, subject=SAYS), by=ACTOR))
+        assert view.state == "COMPLETED"
+
+        async def signed_for() -> bool:
+            (transfer,) = await north.requests.transfers()
+            return transfer.state is TransferState.COMPLETED
+
+        await until(signed_for)
+        await north.consents.add(order(north, Effect.DENY, starts_at=north.clock.now() + 3600), by=ACTOR)
+        north.clock.offset += 3601
+        for _ in range(2):  # a start and another
+
+            async def looked() -> bool:
+                return bool(await north.withdrawals.page(study=UID))
+
+            async with in_background(north.consents.run()):
+                await until(looked)
+                await asyncio.sleep(0.3)
+        assert len(await north.withdrawals.page(study=UID)) == 1
+
+
 async def test_who_opted_out_is_released_by_no_word_of_others(north: SharingNode, asker: Asker) -> None:
     running = asker.request()
     await asker.send(running, FORM)

@@ -25,6 +25,7 @@ from node.store.engine import Read, Row
 from node.store.matching import Where
 
 _ALL = -1  # SQL: no limit
+_NEWEST = "s.date DESC, s.id"  # the order of studies; the index study_date has it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,8 +130,12 @@ async def totals(rx: Read) -> Totals:
 async def find_studies(rx: Read, query: StudyQuery) -> list[StudySummary]:
     """The studies that match, newest study date first."""
     where, params = study_where(query)
-    sql = f"SELECT {_STUDY_COLUMNS} FROM {tables(query)} WHERE {where} ORDER BY s.date DESC, s.id LIMIT ? OFFSET ?"  # noqa: S608 - fixed texts
-    rows = await rx.fetch_all(sql, (*params, _limit(query.limit), query.offset))
+    rows = await rx.fetch_all(
+        # The page is chosen first, so that the columns with subqueries are worked out for its studies only.
+        f"SELECT {_STUDY_COLUMNS} FROM (SELECT s.id FROM {tables(query)} WHERE {where}"  # noqa: S608 - fixed texts
+        f" ORDER BY {_NEWEST} LIMIT ? OFFSET ?) page CROSS JOIN study s ON s.id = page.id ORDER BY {_NEWEST}",
+        (*params, _limit(query.limit), query.offset),
+    )
     return [_study_summary(row) for row in rows]
 
 
@@ -139,8 +144,8 @@ async def find_series(rx: Read, query: SeriesQuery) -> list[SeriesSummary]:
     where = _series_where(query)
     rows = await rx.fetch_all(
         "SELECT s.uid, e.uid, e.modality, e.number, e.description, e.body_part, e.date, e.time, e.instances"  # noqa: S608
-        f" FROM {tables(query.studies)} JOIN series e ON e.study_id = s.id WHERE {where.sql}"
-        " ORDER BY s.date DESC, s.id, CAST(e.number AS INTEGER), e.id LIMIT ? OFFSET ?",
+        f" FROM {_levels(query)} WHERE {where.sql}"
+        f" ORDER BY {_NEWEST}, CAST(e.number AS INTEGER), e.id LIMIT ? OFFSET ?",
         (*where.params, _limit(query.limit), query.offset),
     )
     return [SeriesSummary(StudyInstanceUID(row[0]), SeriesInstanceUID(row[1]), *row[2:]) for row in rows]
@@ -150,9 +155,8 @@ async def find_instances(rx: Read, query: InstanceQuery) -> list[StoredInstance]
     """The instances that match, by study, series number and instance number."""
     where = _instance_where(query)
     rows = await rx.fetch_all(
-        f"SELECT {INSTANCE_COLUMNS} FROM {tables(query.studies)} JOIN series e ON e.study_id = s.id"  # noqa: S608
-        f" JOIN instance i ON i.series_id = e.id WHERE {where.sql}"
-        " ORDER BY s.date DESC, s.id, CAST(e.number AS INTEGER), e.id, CAST(i.number AS INTEGER), i.id"
+        f"SELECT {INSTANCE_COLUMNS} FROM {_levels(query)} WHERE {where.sql}"  # noqa: S608 - fixed texts
+        f" ORDER BY {_NEWEST}, CAST(e.number AS INTEGER), e.id, CAST(i.number AS INTEGER), i.id"
         " LIMIT ? OFFSET ?",
         (*where.params, _limit(query.limit), query.offset),
     )
@@ -161,14 +165,11 @@ async def find_instances(rx: Read, query: InstanceQuery) -> list[StoredInstance]
 
 async def count(rx: Read, query: StudyQuery | SeriesQuery | InstanceQuery, most: int) -> int:
     """How many match, counted up to ``most``, whatever the query's own limit."""
-    source = tables(query if isinstance(query, StudyQuery) else query.studies)
     if isinstance(query, StudyQuery):
-        where = Where(*study_where(query))
-    elif isinstance(query, SeriesQuery):
-        where, source = _series_where(query), f"{source} JOIN series e ON e.study_id = s.id"
+        source, where = tables(query), Where(*study_where(query))
     else:
-        where = _instance_where(query)
-        source += " JOIN series e ON e.study_id = s.id JOIN instance i ON i.series_id = e.id"
+        source = _levels(query)
+        where = _series_where(query) if isinstance(query, SeriesQuery) else _instance_where(query)
     sql = f"SELECT count(*) FROM (SELECT 1 FROM {source} WHERE {where.sql} LIMIT ?)"  # noqa: S608 - fixed texts
     return int(await rx.fetch_value(sql, (*where.params, most)))
 
@@ -200,6 +201,21 @@ async def digests(rx: Read, instances: Sequence[SOPInstanceUID]) -> dict[SOPInst
 def tables(query: StudyQuery) -> str:
     """What studies are selected from, as ``s``."""
     return "study_link k JOIN study s ON s.uid = k.study" if query.linked else "study s"
+
+
+def _levels(query: SeriesQuery | InstanceQuery) -> str:
+    """What series ``e`` or instances ``i`` are selected from.
+
+    SQLite, left to itself, reads every instance and sorts them all, so it is told to go from the studies downwards, in
+    the answer's order; where series or instances are named, it begins with those.
+    """
+    named = query.series_uids or (isinstance(query, InstanceQuery) and query.instance_uids)
+    join = "JOIN" if named else "CROSS JOIN"
+    studies = tables(query.studies)
+    if not named and query.studies == StudyQuery():
+        studies += " INDEXED BY study_date"
+    source = f"{studies} {join} series e ON e.study_id = s.id"
+    return source if isinstance(query, SeriesQuery) else f"{source} {join} instance i ON i.series_id = e.id"
 
 
 def _add_patient(where: Where, query: StudyQuery) -> None:

@@ -272,8 +272,8 @@ def _lifecycle(basis: Basis, ingest: Ingest, objects: ObjectServer, engine: Tran
 
 
 def _offers(basis: Basis, ingest: Ingest, requests: Requests) -> Offers:
-    network, db = basis.network, basis.storage.db
-    parts = OfferParts(db, ingest, basis.identity, network.trust, network.clients, requests, basis.clock, basis.log)
+    network, db, me = basis.network, basis.storage.db, basis.identity
+    parts = OfferParts(db, ingest, me, basis.issuer, network.trust, network.clients, requests, basis.clock, basis.log)
     offers = Offers(parts)
     network.server.add_routes(handlers_offers.routes(offers))
     network.trust.on_seen(offers.peer_seen)

@@ -41,6 +41,7 @@ from node.peers import limits
 from node.peers.buckets import TokenBuckets
 from node.peers.client import PeerClients
 from node.peers.handlers_offers import MAX_OFFER_BYTES, OFFERS, REFUSAL, Refusal, decode_offer, encode_offer
+from node.sharing.asking import is_of
 from node.sharing.ingest import Ingest
 from node.sharing.requests import RequestOrder, Requests
 from node.sharing.trust import TrustList
@@ -59,11 +60,12 @@ REQUEST_TIMEOUT = 7 * 86_400  # seconds that an accepted offer tries to reach it
 
 @dataclass(frozen=True, slots=True)
 class OfferParts:
-    """What offers work with."""
+    """What offers work with. ``issuer`` is this facility's Issuer of Patient ID."""
 
     db: Database
     ingest: Ingest
     identity: Identity
+    issuer: str
     trust: TrustList
     clients: PeerClients
     requests: Requests
@@ -148,7 +150,7 @@ class Offers:
     # The recipient --------------------------------------------------------------------------------------------------
 
     async def offered(self, peer: PeerId, token: str) -> None:
-        """Take an offer; where the policy says so it is accepted at once.
+        """Take an offer; where the policy says so it is accepted at once, unless it names a patient of this facility.
 
         Raises:
             BadSignature, MalformedJws, RequestMalformed, OfferRefused: what is not believed, is over, or too much.
@@ -176,7 +178,8 @@ class Offers:
                 raise OfferRefused
             await rows.add(tx, offer)
             await audit.append(tx, _event(AuditType.OFFER_RECEIVED, text, now, f"peer:{peer.compact}", peer))
-        if parts.trust.policy_of(peer).auto_accept:
+        # An own patient's record takes images only where a person here says so: the offering side chose the name.
+        if parts.trust.policy_of(peer).auto_accept and not is_of(parts.issuer, text.patient):
             await self._accept(OfferView(offer, text), user="node", role="operator", by="node")
 
     async def accept(self, offer_id: OfferId, *, caller: Caller) -> RequestId:

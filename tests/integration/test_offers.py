@@ -268,6 +268,25 @@ async def test_offers_that_are_accepted_by_themselves_are_a_flood_too(
         assert {view.offer.state for view in await lake.offers.page()} == {OfferState.ACCEPTED}
 
 
+async def test_an_offer_for_a_patient_of_this_facility_waits_for_a_person(tmp_path: Path) -> None:
+    """The offering side chose the name: accepted unseen, its images would lie in an own patient's record."""
+    async with (
+        sharing_node("north", tmp_path, engine=False) as north,
+        sharing_node("lake", tmp_path, engine=False) as lake,
+    ):
+        await befriend(north, lake)
+        await north.hold(STUDY)
+        await lake.trust.set_policy(north.peer_id, {"auto_accept": "true"}, actor="user:op")
+        made = await north.offers.make(lake.peer_id, [UID], "second opinion", caller=DOCTOR)
+        text = replace(made.text, offer_id=OfferId.new(), patient=PatientKey(f"{lake.issuer} ".lower(), "LAKE-1"))
+        await lake.offers.offered(north.peer_id, sign_jws(north.identity, JwsType.OFFER, encode_offer(text)))
+        (view,) = await lake.offers.page()
+        assert view.offer.state is OfferState.OFFERED
+        assert await lake.requests.transfers() == []
+        await lake.offers.accept(text.offer_id, caller=DOCTOR)
+        assert len(await lake.requests.transfers()) == 1
+
+
 class Hasty:
     """A recipient that decides before it has said that the offer came."""
 

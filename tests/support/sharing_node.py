@@ -90,7 +90,9 @@ class SharingNode(Peered):
         self.server.add_routes(
             routes(options.get("requests_port", self.holder), options.get("objects_port", self.objects))
         )
-        offers = OfferParts(db, self.ingest, identity, self.trust, self.clients, self.requests, self.clock, log)
+        offers = OfferParts(
+            db, self.ingest, identity, self.issuer, self.trust, self.clients, self.requests, self.clock, log
+        )
         self.offers = Offers(offers)
         self.server.add_routes(handlers_offers.routes(options.get("offers_port", self.offers)))
         self._withdrawing()

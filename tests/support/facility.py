@@ -23,6 +23,9 @@ class Facility:
     directory: Path
     environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    peer_id: str = ""
+    _listens: dict[str, str] = field(default_factory=dict, repr=False)
+    _listens_for: subprocess.Popen[bytes] | None = field(default=None, repr=False)  # whose addresses they are
 
     @classmethod
     def create(cls, name: str, parent: Path, *options: str, **environment: str) -> "Facility":
@@ -105,7 +108,10 @@ class Facility:
 
     def listen(self, which: str) -> tuple[str, int]:
         """The address that ``peer``, ``api`` or ``dicom`` really listens on."""
-        host, port = self.run("status")["listen"][which].rsplit(":", 1)
+        if self.process is None or self._listens_for is not self.process:  # another process may have got other ports
+            self._listens = self.run("status")["listen"]
+            self._listens_for = self.process
+        host, port = self._listens[which].rsplit(":", 1)
         return host, int(port)
 
     @property
@@ -144,7 +150,10 @@ def pair(inviter: Facility, joiner: Facility) -> None:
 
 
 def peer_id(facility: Facility) -> str:
-    return str(facility.run("id")["peer_id"])
+    """Asked once: no directory changes its identity, and each command is a process of its own."""
+    if not facility.peer_id:
+        facility.peer_id = str(facility.run("id")["peer_id"])
+    return facility.peer_id
 
 
 def wait_for(check: Any, seconds: float = 30.0, every: float = 0.2) -> Any:

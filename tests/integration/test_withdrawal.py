@@ -1,8 +1,6 @@
 """What turns out to be wrong disappears wherever it went: withdrawn, rejected, corrected, replaced; told and signed."""
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
@@ -12,6 +10,7 @@ import pytest
 from support.ct import CtStudy
 from support.rejection import QUALITY, RETENTION, SAFETY, WORKLIST, note
 from support.sharing_node import ACTOR, SharingNode, befriend, sharing_node
+from support.tasks import until
 
 from node.config import StoreSettings
 from node.crypto.identity import Identity
@@ -59,13 +58,6 @@ async def give(north: SharingNode, lake: SharingNode, study: CtStudy = STUDY) ->
     request_id = await lake.requests.ask(lake.order(north, study, code), by=ACTOR)
     assert (await lake.requests.wait(request_id)).state == "COMPLETED"
     return request_id
-
-
-async def until(check: Callable[[], Awaitable[object]], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not await check():
-        assert time.monotonic() < deadline, "waited in vain"
-        await asyncio.sleep(0.02)
 
 
 async def settled(north: SharingNode, count: int = 1) -> list[QueuedNotice]:

@@ -121,6 +121,7 @@ def _status(
         trust=basis.network.trust,
         presence=basis.network.presence,
         requests=exchange.requests,
+        deliveries=exchange.delivery.deliveries,
         inbox=exchange.inbox,
         withdrawals=exchange.lifecycle.withdrawals,
         emergencies=exchange.emergencies,

@@ -25,6 +25,12 @@ def status(session: Session) -> None:
         click.echo(f"  transfers  {s['transfers']['active']} active, {s['transfers']['suspended']} suspended")
         click.echo(f"  inbox      {show.plural(s['inbox'], 'request')} to decide")
         click.echo(f"  listens    api {s['listen']['api']}, peers {s['listen']['peer']}, DICOM {s['listen']['dicom']}")
+        held_up = s["deliveries"]
+        if held_up["suspended"] or held_up["unlinked"]:
+            click.echo(
+                f"  deliveries {held_up['suspended']} wait for a PACS, {held_up['unlinked']} to be linked"
+                " (leveret send --list)"
+            )
         told = s["withdrawals"]
         if told["waiting"] or told["refused"]:
             click.echo(

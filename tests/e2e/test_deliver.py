@@ -6,7 +6,7 @@ from pathlib import Path
 import pydicom
 import pytest
 from support.ct import CtStudy
-from support.facility import Facility, pair, peer_id
+from support.facility import Facility, pair, peer_id, wait_for
 from support.peers import storescp
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.peers]
@@ -75,3 +75,8 @@ def test_what_is_not_confirmed_waits_until_it_is_linked_by_hand(
     assert {pydicom.dcmread(path).PatientID for path in (tmp_path / "pacs").iterdir()} == {"L-1"}
     (listed,) = lake.run("send", "--list")["deliveries"]
     assert (listed["state"], listed["sent"]) == ("COMPLETED", 3)
+    assert lake.run("status")["deliveries"] == {"suspended": 0, "unlinked": 0}
+    north.run("pacs", "add", "gone", "--ae", "PACS", "--host", "127.0.0.1", "--port", str(port))
+    north.run("send", "--study", there.study_uid, "--to", "gone", "--no-wait")
+    wait_for(lambda: north.run("status")["deliveries"]["suspended"] == 1)
+    assert "1 wait for a PACS, 0 to be linked" in north.call("status").stdout

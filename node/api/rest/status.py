@@ -8,9 +8,11 @@ from node import __version__
 from node.api.rest.access import EVERYBODY
 from node.api.routing import Call, Route
 from node.crypto.identity import Identity
+from node.model.delivery import DeliveryState
 from node.model.transfer import ENDED, TransferState
 from node.model.trust import TrustState
 from node.peers.presence import Presence
+from node.sharing.deliveries import Deliveries
 from node.sharing.emergencies import Emergencies
 from node.sharing.inbox import Inbox
 from node.sharing.reading import caught_up
@@ -33,6 +35,7 @@ class StatusResource:
         trust: TrustList,
         presence: Presence,
         requests: Requests,
+        deliveries: Deliveries,
         inbox: Inbox,
         withdrawals: Withdrawals,
         emergencies: Emergencies,
@@ -47,6 +50,7 @@ class StatusResource:
         self._trust = trust
         self._presence = presence
         self._requests = requests
+        self._deliveries = deliveries
         self._inbox = inbox
         self._withdrawals = withdrawals
         self._emergencies = emergencies
@@ -82,6 +86,7 @@ class StatusResource:
                 "pending": len(pending),
             },
             "transfers": await self._moving(),
+            "deliveries": await self._delivering(),
             "inbox": len(await self._inbox.page()),
             "withdrawals": await self._told(),
             "emergencies": await self._emergencies.pending(),  # releases by break-glass that nobody reviewed yet
@@ -92,6 +97,14 @@ class StatusResource:
     async def _told(self) -> dict[str, int]:
         waiting, refused = await self._withdrawals.unsettled()
         return {"waiting": waiting, "refused": refused, "received": len(await self._withdrawals.received())}
+
+    async def _delivering(self) -> dict[str, int]:
+        """What does not get on into the PACS: because it is not reached, or because nobody said whose study it is."""
+        states = [delivery.state for delivery in await self._deliveries.page()]
+        return {
+            "suspended": states.count(DeliveryState.SUSPENDED),
+            "unlinked": states.count(DeliveryState.UNLINKED),
+        }
 
     async def _moving(self) -> dict[str, Any]:
         states = [transfer.state for transfer in await self._requests.transfers()]

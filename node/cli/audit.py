@@ -7,6 +7,9 @@ import click
 from node.cli import show
 from node.cli.command import Session, group
 from node.errors.setup import NotRunning
+from node.model.audit import AuditType
+
+_TYPE = click.Choice([kind.value for kind in AuditType])
 
 
 @group("audit")
@@ -16,16 +19,17 @@ def audit() -> None:
 
 @audit.command("list")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
-@click.option("--type", "types", multiple=True, help="Only events of this type; may be repeated.")
+@click.option("--type", "types", multiple=True, type=_TYPE, metavar="TYPE", help="Only such events; may be repeated.")
 @click.pass_obj
 def list_events(session: Session, limit: int, types: tuple[str, ...]) -> None:
     """Events, newest first."""
 
     def for_people(document: Any) -> None:
         show.table(
-            ("WHEN", "WHAT", "WHO", "OUTCOME", "PEER", "REQUEST", "CODE"),
+            ("POSITION", "WHEN", "WHAT", "WHO", "OUTCOME", "PEER", "REQUEST", "CODE"),
             [
                 (
+                    e["position"],
                     show.moment(e["at"]),
                     e["type"],
                     e["actor"][:24],
@@ -96,9 +100,7 @@ def consistency(session: Session, old: int, size: int) -> None:
 
 @audit.command("export")
 @click.option("--format", "form", type=click.Choice(["fhir", "dicom", "jsonl"]), default="jsonl", show_default=True)
-@click.option(
-    "--from", "first", type=click.IntRange(0), default=0, help="The first position."
-)
+@click.option("--from", "first", type=click.IntRange(0), default=0, help="The first position.")
 @click.option("--out", type=click.File("wb"), default="-", help="A file; standard output if not given.")
 @click.pass_obj
 def export(session: Session, form: str, first: int, out: IO[bytes]) -> None:

@@ -25,8 +25,8 @@ def consent() -> None:
 @consent.command("add")
 @click.option("--patient-id", metavar="ID", required=True, help="Whose decision it is.")
 @click.option("--issuer", help="Issuer of the Patient ID, if it is not this facility's.")
-@click.option("--permit", "effect", flag_value="PERMIT", help="The patient allows it.")
-@click.option("--deny", "effect", flag_value="DENY", help="The patient forbids it; wins over every permission.")
+@click.option("--permit", is_flag=True, help="The patient allows it.")
+@click.option("--deny", is_flag=True, help="The patient forbids it; wins over every permission.")
 @click.option("--to", metavar="PEER", default="any", show_default=True, help="Which facility, or any trusted one.")
 @click.option("--study", "studies", multiple=True, metavar="UID", help="Only this study; may be repeated.")
 @click.option("--modality", "modalities", multiple=True, metavar="CS", help="Only such studies, as CT; repeatable.")
@@ -37,10 +37,11 @@ def consent() -> None:
 @click.option("--until", type=Moment(), metavar="DATE", help="2027-12-31 (that day included), or 90d from now.")
 @click.option("--recorded-by", metavar="NAME", help="Who saw the patient decide.  [default: the caller]")
 @click.pass_obj
-def add(session: Session, /, *, effect: str | None, **given: Any) -> None:
+def add(session: Session, /, *, permit: bool, deny: bool, **given: Any) -> None:
     """Record what a patient decided; it counts from now on. Limits left out are none."""
-    if effect is None:
-        raise click.UsageError("Give --permit or --deny.")
+    if permit == deny:
+        raise click.UsageError("Give either --permit or --deny.")
+    effect = "PERMIT" if permit else "DENY"
     document = session.daemon().post("/consents", effect=effect, **{k: v or None for k, v in given.items()})
 
     def for_people(d: Any) -> None:
@@ -239,18 +240,20 @@ def list_emergencies(session: Session, *, everything: bool) -> None:
 
 @emergencies.command("review")
 @click.argument("request_id")
-@click.option("--justified", "justified", flag_value="yes", help="It was right to release.")
-@click.option("--unjustified", "justified", flag_value="no", help="It was not.")
+@click.option("--justified", is_flag=True, help="It was right to release.")
+@click.option("--unjustified", is_flag=True, help="It was not.")
 @click.option("--note", required=True, help="What you found; kept in the audit log.")
 @click.option("--patient-told", is_flag=True, help="The patient was told of it.")
 @click.pass_obj
-def review(session: Session, request_id: str, justified: str | None, note: str, *, patient_told: bool) -> None:
+def review(
+    session: Session, request_id: str, note: str, *, justified: bool, unjustified: bool, patient_told: bool
+) -> None:
     """Judge the release of REQUEST_ID; the verdict stands."""
-    if justified is None:
-        raise click.UsageError("Give --justified or --unjustified.")
+    if justified == unjustified:
+        raise click.UsageError("Give either --justified or --unjustified.")
     document = session.daemon().post(
         f"/emergencies/{quoted(request_id)}/review",
-        justified=justified == "yes",
+        justified=justified,
         note=note,
         patient_told=patient_told,
     )

@@ -45,7 +45,7 @@ def list_offers(session: Session) -> None:
                     o["peer_id"][:7],
                     o["state"],
                     show.printable(o["patient"]["name"]),
-                    o["patient"]["birth_date"],
+                    show.date(o["patient"]["birth_date"]),
                     len(o["studies"]),
                     show.printable(o["reason"]),
                 )

@@ -29,7 +29,7 @@ _REFUSED_HERE = frozenset({"share_code_malformed", "share_code_mistyped"})
 @click.option("--share-code", metavar="CODE", help="The patient's code; - reads it from standard input.")
 @click.option("--on-file", is_flag=True, help="Rely on a directive that the holder has on file.")
 @click.option("--grant", type=click.File("r"), metavar="FILE", help="The patient's signed grant.")
-@click.option("--attest", type=click.File("rb"), metavar="FORM", help="The form that the patient signed; with --staff.")
+@click.option("--attest", type=click.File("rb"), metavar="FORM", help="File of the signed form; with --staff.")
 @click.option("--staff", metavar="NAME", help="Who saw the patient sign.")
 @click.option("--emergency", metavar="REASON", help="Break-glass: why the patient cannot be asked. Purpose ETREAT.")
 @person_options

@@ -10,7 +10,7 @@ class NotReleased(LeveretError):
     """The other facility does not release this."""
 
     code = "not_released"
-    advice = "Check the share code with the patient, or ask the other facility; it says no more on purpose."
+    advice = "Check the code, or what the patient consented to, or ask the other facility; it says no more on purpose."
     status = 403
 
 

@@ -8,7 +8,7 @@ nesting stay below limits no real object comes near. Anything that is not plainl
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from node.errors.dicom import HeaderTooLarge, Truncated
 from node.model.ids import TransferSyntaxUID
@@ -80,8 +80,7 @@ class Encoding:
         return cls(explicit=syntax != IMPLICIT_LITTLE, big=syntax == EXPLICIT_BIG, deflated=syntax in _DEFLATED)
 
 
-@dataclass(frozen=True, slots=True)
-class Element:
+class Element(NamedTuple):  # made some fifty times an image: a tuple takes a third of the time of a dataclass
     """A top-level element: ``offset`` and ``length`` of its value; ``length`` is UNDEFINED for delimited ones."""
 
     tag: int

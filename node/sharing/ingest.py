@@ -253,14 +253,13 @@ class _Arriving:
     """An instance that arrives and whose header is known; ``end``: the size that it should have."""
 
     def __init__(self, store: ObjectStore, header: InstanceHeader, end: int) -> None:
-        self._store = store
         self.header = header
         self.end = end
         self.preparation = store.prepare(header)
 
     def more(self, dataset: memoryview) -> None:
-        """Let a thread work on it."""
-        self._store.advance(self.preparation, dataset)
+        """Let threads work on it."""
+        self.preparation.advance(dataset)
 
 
 async def _nothing() -> None:

@@ -32,7 +32,7 @@ from node.store.packs import Disk, Done, Pack, Written
 from node.store.preparing import Preparation
 from node.store.spaces import Space, Spaces
 from node.store.waiting import Steady, Turns, steadily
-from node.store.workers import Strand, Workers
+from node.store.workers import Workers
 
 MAX_OPEN_PACKS = 64  # files kept open for appending; the least recently used are sealed
 
@@ -169,8 +169,11 @@ class Intake:
             pack.enter()
             landing = _Landing(self, space, pack.name, self._known_recently(header.sop_instance_uid, arrival.transfer))
             try:
-                post = arrival.preparation.strand.post if arrival.preparation else self._cpu.post
-                post(partial(self._store, landing, pack, header, dataset, arrival, contradiction=contradiction))
+                work = partial(self._store, landing, pack, header, dataset, arrival, contradiction=contradiction)
+                if arrival.preparation is not None:
+                    arrival.preparation.finish(memoryview(dataset), work)
+                else:
+                    self._cpu.post(work)
                 return await steadily(landing.future)
             finally:
                 pack.leave()
@@ -231,11 +234,7 @@ class Intake:
 
     def prepare(self, header: InstanceHeader) -> Preparation:
         """For an instance whose data set is still arriving."""
-        return Preparation(self.codec, self._width(header), Strand(self._cpu))
-
-    def advance(self, preparation: Preparation, dataset: memoryview) -> None:
-        """Let a thread work on what has arrived."""
-        preparation.strand.post(partial(preparation.advance, dataset))
+        return Preparation(self.codec, self._width(header), self._cpu)
 
     def form(self, header: InstanceHeader) -> Form:
         """How a stream of this instance is kept."""
@@ -314,7 +313,7 @@ class Intake:
     ) -> Known | tuple[Record, bytearray]:
         view = memoryview(dataset)
         preparation = arrival.preparation
-        digest = preparation.digest(view) if preparation else Digest(hashlib.sha256(view).digest())
+        digest = preparation.digest() if preparation else Digest(hashlib.sha256(view).digest())
         if arrival.expected is not None and digest != arrival.expected:
             raise DigestMismatch
         verdict = judge(known, digest, contradiction)

@@ -193,12 +193,8 @@ class ObjectStore:
         return _result(*await self._intake.put(header, dataset, arrival))
 
     def prepare(self, header: InstanceHeader) -> Preparation:
-        """For an instance whose data set is still arriving: see ``advance`` and ``put``."""
+        """For an instance whose data set is still arriving: to be told of what has, and handed to ``put``."""
         return self._intake.prepare(header)
-
-    def advance(self, preparation: Preparation, dataset: memoryview) -> None:
-        """Let a thread work on what has arrived so far, all of which is ``dataset``."""
-        self._intake.advance(preparation, dataset)
 
     async def put_stream(
         self,

@@ -42,6 +42,11 @@ class Workers:
         self._add((work, None))
 
     @property
+    def is_free(self) -> bool:
+        """Whether two threads have nothing to do at this moment."""
+        return self._busy + 1 < self._count
+
+    @property
     def is_idle(self) -> bool:
         """Whether nothing waits for a thread; asked in one, whether that may do something slow."""
         return not self._waiting

@@ -23,7 +23,7 @@ MAX_COMMAND_ELEMENTS = 64  # PS3.7 annex E defines about 40, half of them retire
 # PDUs cost both sides less. Data is handed on as it arrives, so this is not memory.
 DEFAULT_MAX_PDU = 256 * 1024
 # Of each association's receive buffer: holds the longest A-ASSOCIATE-RQ, and as much as the kernel gives at a time.
-RECEIVE_BUFFER_BYTES = 512 * 1024
+RECEIVE_BUFFER_BYTES = 1024 * 1024
 
 # An identifier with a thousand UIDs takes 65 KiB.
 MAX_IDENTIFIER_BYTES = 256 * 1024

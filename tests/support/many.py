@@ -13,7 +13,7 @@ from node.store.matching import fold
 ROOT = "1.2.826.0.1.3680043.10.543.9"
 CT = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
-FAMILIES = ("Smith", "Smythe", "Smirnow", "Miller", "Goldsmith", "Garcia", "Nguyen", "Müller", "Okafor", "Larsen")
+FAMILIES = ("Smith", "Smythe", "Smirnow", "Miller", "Goldsmith", "Garcia", "Nguyen", "Mueller", "Okafor", "Larsen")
 GIVEN = ("Anna", "Bruno", "Chidi", "Dora", "Emil", "Fatima", "Georg", "Hana", "Ivan", "Jana")
 MODALITIES = ("CT", "MR", "CR", "US", "MG")
 SERIES = 2  # of each study

@@ -182,6 +182,7 @@ async def until(condition: Any) -> None:
         await asyncio.sleep(0.02)
 
 
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # pynetdicom drops that of a refused association
 async def test_what_is_refused(node: DimseNode) -> None:
     one, other = (CT, STUDY.sop_uid(1)), (CT, STUDY.sop_uid(2))
     assert await ask(node, wanted("1.2.3", one)) is None  # a stranger gets no context

@@ -15,8 +15,8 @@ from node.model.instance import InstanceHeader
 from node.model.lifecycle import HiddenReason
 from node.store import identity, tombstones
 from node.store.engine import Write
-from node.store.pack_format import QuarantineReason, RecordMeta
 from node.store.matching import fold
+from node.store.pack_format import QuarantineReason, RecordMeta
 
 # SOP classes of documents that a reader would call a report (PS3.4 B.5): Basic, Enhanced, Comprehensive, Comprehensive
 # 3D and Extensible SR; encapsulated PDF and CDA. Measurements, dose and CAD results are SR too, but no reports.

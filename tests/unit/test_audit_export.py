@@ -109,9 +109,7 @@ texts = st.text(max_size=30)
 
 
 @given(texts, texts, texts, st.dictionaries(st.sampled_from(["user", "reason", "ae"]), texts))
-def test_nothing_that_was_typed_breaks_a_line(
-    actor: str, issuer: str, number: str, detail: dict[str, str]
-) -> None:
+def test_nothing_that_was_typed_breaks_a_line(actor: str, issuer: str, number: str, detail: dict[str, str]) -> None:
     event = replace(FULL, actor=f"user:{actor}", patient=PatientKey(issuer, number), detail=detail)
     for form in ExportFormat:
         line = exporter(form, SOURCE)(row_of(event))

@@ -52,6 +52,7 @@ from node.store.offers import Offer
 from node.store.study_queries import StudyQuery, find_studies
 
 LOOK_SECONDS = 5.0
+TELL_SECONDS = 15.0  # for one message to one peer
 OFFERS_BURST = 200.0  # new ones of one peer: as many as wait at most
 OFFERS_PER_SECOND = 0.1  # as many as requests: each may become one
 _OPEN = (OfferState.QUEUED, OfferState.OFFERED)
@@ -262,7 +263,18 @@ class Offers:
         async with self._parts.db.read() as rx:
             waiting = await rows.untold(rx, now)
         trusted = [o for o in waiting if self._parts.trust.state_of(o.peer) is TrustState.TRUSTED]
-        await asyncio.gather(*(self._tell(offer) for offer in trusted))
+        await asyncio.gather(*(self._guard(offer) for offer in trusted))
+
+    async def _guard(self, offer: Offer) -> None:
+        try:
+            async with asyncio.timeout(TELL_SECONDS):  # a peer that hangs must not keep the others waiting
+                await self._tell(offer)
+        except TimeoutError:
+            self._parts.log.info("offer not delivered", peer=offer.peer.log, code="peer_unreachable")
+        except LeveretError as error:  # the index: there is a next time
+            self._parts.log.warning("offer not delivered", peer=offer.peer.log, code=error.code)
+        except Exception as exc:  # noqa: BLE001 - a defect that one offer meets must not keep the others waiting
+            self._parts.log.error("offer failed by a defect", peer=offer.peer.log, error=type(exc).__name__)
 
     async def _tell(self, offer: Offer) -> None:
         client = self._parts.clients.get(offer.peer)

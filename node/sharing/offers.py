@@ -242,7 +242,7 @@ class Offers:
             try:
                 await self._turn()
             except LeveretError as error:
-                self._parts.log.warning("offers not looked at", component="offers", code=error.code)
+                self._log.warning("offers not looked at", component="offers", code=error.code)
             try:
                 async with asyncio.timeout(LOOK_SECONDS):
                     await self._wake.wait()
@@ -270,11 +270,12 @@ class Offers:
             async with asyncio.timeout(TELL_SECONDS):  # a peer that hangs must not keep the others waiting
                 await self._tell(offer)
         except TimeoutError:
-            self._parts.log.info("offer not delivered", peer=offer.peer.log, code="peer_unreachable")
+            self._log.info("offer not delivered", peer=offer.peer.log, code="peer_unreachable")
         except LeveretError as error:  # the index: there is a next time
-            self._parts.log.warning("offer not delivered", peer=offer.peer.log, code=error.code)
+            self._log.warning("offer not delivered", peer=offer.peer.log, code=error.code)
         except Exception as exc:  # noqa: BLE001 - a defect that one offer meets must not keep the others waiting
-            self._parts.log.error("offer failed by a defect", peer=offer.peer.log, error=type(exc).__name__)
+            # its text may name a patient: only the class is logged
+            self._log.error("offer failed by a defect", peer=offer.peer.log, error=type(exc).__name__)
 
     async def _tell(self, offer: Offer) -> None:
         client = self._parts.clients.get(offer.peer)
@@ -306,7 +307,7 @@ class Offers:
                 await rows.told(tx, offer)
             else:
                 await rows.postpone(tx, offer, error.code, now)
-        self._parts.log.info("offer not delivered", peer=offer.peer.log, code=error.code)
+        self._log.info("offer not delivered", peer=offer.peer.log, code=error.code)
 
     def _read(self, peer: PeerId, token: str) -> OfferText:
         key = public_key_of_certificate(self._parts.trust.certificate_of(peer))

@@ -87,6 +87,7 @@ class Offers:
 
     def __init__(self, parts: OfferParts) -> None:
         self._parts = parts
+        self._log = parts.log
         self._budgets = TokenBuckets(
             parts.clock, burst=OFFERS_BURST, per_second=OFFERS_PER_SECOND, remembered=limits.PEERS_REMEMBERED
         )

@@ -6,9 +6,10 @@ elements, the same walk and the same decoding as there, no multi-byte character 
 not fit raises nothing and is no answer: then a worker looks.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from node.dicom.charset import character_sets
 from node.dicom.part10 import Buffer
 from node.dicom.scan import CHARACTER_SET, MAX_VALUE, WANTED, RawHeader, facts_of, header_of
 from node.dicom.structure import PIXEL_DATA, UNDEFINED, Cursor, Element, Encoding, Unusual, walk
@@ -17,6 +18,8 @@ from node.model.ids import TransferSyntaxUID
 from node.model.instance import InstanceHeader
 
 GLANCE_BYTES = 32 * 1024  # holds the elements before the pixel data of nearly every image
+_ESCAPE = b"\x1b"  # begins another character set (PS3.5 section 6.1.2.5), declared or not
+_SIMPLE = frozenset({"ascii", "latin_1", "utf_8", *(f"iso8859_{part}" for part in (2, 3, 4, 5, 6, 7, 8, 9, 11, 15))})
 MAX_ELEMENTS = 1000  # of them, those in sequences included: 2 ms at worst
 
 
@@ -67,7 +70,7 @@ def _look(cursor: Cursor, elements: Iterator[Element]) -> tuple[dict[int, bytes]
     values: dict[int, bytes] = {}
     for element in elements:
         if element.tag in PIXEL_DATA:
-            if element.length == UNDEFINED or not _is_simple(values.get(CHARACTER_SET, b"")):
+            if element.length == UNDEFINED or not _is_simple(values):
                 break
             return values, element.offset + element.length
         if element.tag in WANTED:
@@ -77,6 +80,7 @@ def _look(cursor: Cursor, elements: Iterator[Element]) -> tuple[dict[int, bytes]
     raise Unusual
 
 
-def _is_simple(character_set: bytes) -> bool:
-    """Whether text is in one set of single bytes, or in UTF-8."""
-    return b"\\" not in character_set and not any(term in character_set for term in (b"2022", b"GB", b"gb"))
+def _is_simple(values: Mapping[int, bytes]) -> bool:
+    """Whether all text is in one set of single bytes, or in UTF-8: no codec with states is needed, whatever it says."""
+    (first, *more) = character_sets(values.get(CHARACTER_SET, b""))
+    return not more and first in _SIMPLE and not any(_ESCAPE in value for value in values.values())

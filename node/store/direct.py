@@ -1,4 +1,4 @@
-"""Questions to the index from a thread that is at work already: a trip to a reader's thread would cost ten times more.
+"""Questions to the index from a thread that is at work already, without a trip to a reader's thread.
 
 One connection for all such threads, one at a time on it; SQLCipher's exceptions stop here, as in ``engine``.
 """

@@ -1,7 +1,7 @@
 """Digest and packed form of a data set, made block by block while the rest of it arrives.
 
-Two strands: bytes are hashed in their order, and packed meanwhile in another thread, if one is free. For a sender that
-waits for its answer this is a sixth of the time; where many send, the threads have enough to do.
+Two strands: bytes are hashed in their order, and packed meanwhile in another thread, if one is free: a sender that
+waits for its answer waits less. Where many send, the threads have enough to do.
 """
 
 import hashlib

@@ -56,6 +56,9 @@ def test_usual_images_need_no_more() -> None:
         (implicit(0x00080016, "1.2") + implicit(0x7FE00010, bytes(8)), IMPLICIT),  # three UIDs are missing
         (element(0x00080005, "CS", "ISO 2022 IR 6\\ISO 2022 IR 87") + identity() + PIXELS, EXPLICIT),
         (element(0x00080005, "CS", "GB18030 ") + identity() + PIXELS, EXPLICIT),
+        (element(0x00080005, "CS", "ISO_IR 13") + identity() + PIXELS, EXPLICIT),
+        (element(0x00080005, "CS", "ISO_IR 149") + identity() + PIXELS, EXPLICIT),
+        (identity() + element(0x00200010, "SH", "\x1b$B0!") + PIXELS, EXPLICIT),  # nothing was declared
         (identity() + element(0x00290010, "OB", bytes(GLANCE_BYTES)) + PIXELS, EXPLICIT),
         (identity() + b"".join(element(0x00291000 + n, "LO", "") for n in range(MAX_ELEMENTS)) + PIXELS, EXPLICIT),
         (identity("1.2.x") + PIXELS, EXPLICIT),

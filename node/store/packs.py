@@ -30,8 +30,8 @@ PACK_BYTES = 512 * 1024 * 1024  # a pack is sealed beyond this: backups copy sea
 PACK_SUFFIX = ".pack"
 NAME_BYTES = 16
 
-# Blocks are asked for ahead of the writing, as many as the pack has already: then fdatasync has less to note down,
-# which takes a fifth of its time. What is left over is given back when the pack is sealed, or replayed.
+# Blocks are asked for ahead of the writing, as many as the pack has already: then fdatasync has less to note down.
+# What is left over is given back when the pack is sealed, or replayed.
 _LEAST_AHEAD, _MOST_AHEAD = 1024 * 1024, 32 * 1024 * 1024
 
 _MAX_BUFFERS = 512  # for one pwritev; Linux allows 1024 (IOV_MAX)

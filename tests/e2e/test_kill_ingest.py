@@ -15,6 +15,7 @@ from support.peers import NODELAY
 
 pytestmark = pytest.mark.peers
 BATCH = 40  # instances a round; small ones, so that a kill hits the durable path and not the copying
+PAGE = 1000
 IN_SUITE, IN_SOAK = 20, 200
 
 
@@ -30,8 +31,15 @@ def acknowledged(output: str) -> list[str]:
 
 
 def stored_uids(node: Facility, study: CtStudy, token: str) -> list[str]:
-    _, body = node.get(f"/dicom-web/studies/{study.study_uid}/instances?limit=100000", token)
-    return [i["00080018"]["Value"][0] for i in json.loads(body or b"[]")]
+    """Every instance of the study, page by page: one answer has so many at most."""
+    uids: list[str] = []
+    while True:
+        path = f"/dicom-web/studies/{study.study_uid}/instances?limit={PAGE}&offset={len(uids)}"
+        _, body = node.get(path, token)
+        found = [i["00080018"]["Value"][0] for i in json.loads(body or b"[]")]
+        uids += found
+        if not found:
+            return uids
 
 
 def send_and_kill(node: Facility, command: list[str], delay: float) -> str:

@@ -1,7 +1,7 @@
 """Which form of frames and pictures an Accept header gets, and what the query parameters of pictures mean."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from node.api.dicomweb.media import choose, frame_form
@@ -101,6 +101,7 @@ def test_viewing(window: str, viewport: str, quality: str, expected: Viewing) ->
     assert parse_viewing(window, viewport, quality) == expected
 
 
+@example("00101", 2)
 @given(st.text("0123456789,.-+einflarxk ", max_size=30), st.integers(0, 2))
 def test_any_parameter_is_understood_or_refused(text: str, which: int) -> None:
     values = ["", "", ""]

@@ -10,6 +10,7 @@ from node.errors.access import InvalidInput
 DEFAULT_QUALITY = 90
 _FUNCTIONS = {"": "LINEAR", "linear": "LINEAR", "linear-exact": "LINEAR_EXACT", "sigmoid": "SIGMOID"}
 _MAX_QUALITY = 100
+_MAX_DIGITS = 4  # of a quality; more are not worth reading
 _MAX_SIDE = 16_384  # pixels of what is answered
 _MAX_COORDINATE = 1 << 20
 _WINDOW_PARTS = (2, 3)  # centre, width and perhaps a function
@@ -75,6 +76,7 @@ def _viewport(text: str) -> tuple[int, int, int, int, int, int]:
 
 
 def _quality(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:4]) <= _MAX_QUALITY):
+    is_number = text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
+    if not (is_number and 1 <= int(text) <= _MAX_QUALITY):
         raise InvalidInput("quality")
     return int(text)

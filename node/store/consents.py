@@ -54,7 +54,7 @@ async def look_up(rx: Read, lookup_id: bytes) -> tuple[CodeConsent, bytes] | Non
 async def page(rx: Read, *, patient: PatientKey | None = None, limit: int = 1000) -> list[CodeConsent]:
     """Share codes, newest first."""
     rows = await rx.fetch_all(
-        f"SELECT {_COLUMNS} FROM share_code c WHERE ?1 IS NULL OR (c.issuer = ?1 AND c.patient_id = ?2)"  # noqa: S608
+        f"SELECT {_COLUMNS} FROM share_code c WHERE ?1 IS NULL OR (c.issuer = ?1 AND c.patient_id = ?2)"  # noqa: S608 - fixed texts
         " ORDER BY c.created_at DESC, c.rowid DESC LIMIT ?3",
         (patient and patient.issuer, patient and patient.patient_id, limit),
     )

@@ -59,14 +59,14 @@ async def get(rx: Read, delivery_id: DeliveryId) -> Delivery | None:
 
 async def page(rx: Read, *, limit: int = 1000, offset: int = 0) -> list[Delivery]:
     """Deliveries, newest first."""
-    sql = f"SELECT {_COLUMNS} FROM delivery d ORDER BY d.created_at DESC, d.rowid DESC LIMIT ? OFFSET ?"  # noqa: S608
+    sql = f"SELECT {_COLUMNS} FROM delivery d ORDER BY d.created_at DESC, d.rowid DESC LIMIT ? OFFSET ?"  # noqa: S608 - fixed texts
     return [_delivery(row) for row in await rx.fetch_all(sql, (limit, offset))]
 
 
 async def unfinished(rx: Read) -> list[DeliveryId]:
     """Those that are not at an end, oldest first."""
     rows = await rx.fetch_all(
-        f"SELECT delivery_id FROM delivery WHERE state NOT IN {_ENDED} ORDER BY created_at, rowid"  # noqa: S608
+        f"SELECT delivery_id FROM delivery WHERE state NOT IN {_ENDED} ORDER BY created_at, rowid"  # noqa: S608 - fixed texts
     )
     return [DeliveryId(bytes(row[0])) for row in rows]
 

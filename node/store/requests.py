@@ -80,7 +80,7 @@ async def get_received(rx: Read, request_id: RequestId) -> ReceivedRequest | Non
 
 async def in_review(rx: Read, limit: int = 1000) -> list[ReceivedRequest]:
     """Requests that wait for a person, oldest first."""
-    sql = f"SELECT {_RECEIVED} FROM request_received WHERE state = 'REVIEW' ORDER BY received_at LIMIT ?"  # noqa: S608
+    sql = f"SELECT {_RECEIVED} FROM request_received WHERE state = 'REVIEW' ORDER BY received_at LIMIT ?"  # noqa: S608 - fixed texts
     return [_received(row) for row in await rx.fetch_all(sql, (limit,))]
 
 
@@ -167,7 +167,7 @@ async def add_sent(tx: Write, r: SentRequest) -> None:
 
 async def get_sent(rx: Read, request_id: RequestId) -> SentRequest | None:
     """A request of this node."""
-    row = await rx.fetch_one(f"SELECT {_SENT} FROM request_sent WHERE request_id = ?", (request_id.value,))  # noqa: S608
+    row = await rx.fetch_one(f"SELECT {_SENT} FROM request_sent WHERE request_id = ?", (request_id.value,))  # noqa: S608 - fixed texts
     return None if row is None else _sent(row)
 
 

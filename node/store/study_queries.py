@@ -143,7 +143,7 @@ async def find_series(rx: Read, query: SeriesQuery) -> list[SeriesSummary]:
     """The series that match, by study and series number."""
     where = _series_where(query)
     rows = await rx.fetch_all(
-        "SELECT s.uid, e.uid, e.modality, e.number, e.description, e.body_part, e.date, e.time, e.instances"  # noqa: S608
+        "SELECT s.uid, e.uid, e.modality, e.number, e.description, e.body_part, e.date, e.time, e.instances"  # noqa: S608 - fixed texts
         f" FROM {_levels(query)} WHERE {where.sql}"
         f" ORDER BY {_NEWEST}, CAST(e.number AS INTEGER), e.id LIMIT ? OFFSET ?",
         (*where.params, _limit(query.limit), query.offset),

@@ -91,7 +91,7 @@ async def get(rx: Read, request_id: RequestId) -> Transfer | None:
 
 async def page(rx: Read, *, limit: int = 1000, offset: int = 0) -> list[Transfer]:
     """Transfers, newest first."""
-    sql = f"SELECT {_COLUMNS} FROM transfer t ORDER BY t.created_at DESC, t.rowid DESC LIMIT ? OFFSET ?"  # noqa: S608
+    sql = f"SELECT {_COLUMNS} FROM transfer t ORDER BY t.created_at DESC, t.rowid DESC LIMIT ? OFFSET ?"  # noqa: S608 - fixed texts
     return [_transfer(row) for row in await rx.fetch_all(sql, (limit, offset))]
 
 

@@ -214,13 +214,13 @@ async def add_received(tx: Write, n: ReceivedNotice) -> None:
 
 async def received(rx: Read, notice_id: NoticeId) -> ReceivedNotice | None:
     """A notice that came before."""
-    row = await rx.fetch_one(f"SELECT {_RECEIVED} FROM withdrawal_received WHERE notice = ?", (notice_id.value,))  # noqa: S608
+    row = await rx.fetch_one(f"SELECT {_RECEIVED} FROM withdrawal_received WHERE notice = ?", (notice_id.value,))  # noqa: S608 - fixed texts
     return None if row is None else _received(row)
 
 
 async def received_page(rx: Read, *, limit: int = 1000) -> list[ReceivedNotice]:
     """What others withdrew, last first."""
-    sql = f"SELECT {_RECEIVED} FROM withdrawal_received ORDER BY received_at DESC, rowid DESC LIMIT ?"  # noqa: S608
+    sql = f"SELECT {_RECEIVED} FROM withdrawal_received ORDER BY received_at DESC, rowid DESC LIMIT ?"  # noqa: S608 - fixed texts
     return [_received(row) for row in await rx.fetch_all(sql, (limit,))]
 
 

@@ -33,7 +33,7 @@ class Drop:
 
     streams = False
 
-    def admit(self, request: AssociateRq, address: str) -> Rejection | Admission:  # noqa: ARG002
+    def admit(self, request: AssociateRq, address: str) -> Rejection | Admission:  # noqa: ARG002 - the protocol names it
         return Admission()
 
     async def operate(self, operation: Operation, dataset: bytes) -> Outcome:
@@ -42,7 +42,7 @@ class Drop:
     def begin(self, received: ReceivedInstance) -> None:
         """Nothing is done before the end."""
 
-    async def store(self, received: ReceivedInstance) -> Outcome:  # noqa: ARG002
+    async def store(self, received: ReceivedInstance) -> Outcome:  # noqa: ARG002 - the protocol names it
         return Outcome(0)
 
     async def store_stream(self, received: ReceivedInstance, rest: AsyncIterator[bytes]) -> Outcome:

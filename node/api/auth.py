@@ -1,4 +1,4 @@
-"""Who makes a call: by bearer token (RFC 6750) on TCP, by the kernel's word on the admin socket."""
+"""Who makes a call: by bearer token (RFC 6750) or session cookie on TCP, by the kernel's word on the admin socket."""
 
 import os
 import socket
@@ -7,28 +7,52 @@ import struct
 from aiohttp import web
 
 from node.api.admin import AS_HEADER
+from node.api.cookies import CSRF_FIELD, SESSION, read_cookie, require_own_page
+from node.api.forms import FORM, form_fields
 from node.errors.access import Forbidden, Unauthenticated
 from node.model.access import Caller, Role
+from node.sharing.sessions import Sessions
 from node.sharing.users import Users
 
 _UCRED = struct.Struct("3i")  # pid, uid, gid (unix(7), SO_PEERCRED)
 _ROOT = 0
 
 
-class BearerAuth:
-    """Callers on TCP."""
+class TcpAuth:
+    """Callers on TCP: the user of a bearer token, else whoever the session cookie says."""
 
-    def __init__(self, users: Users) -> None:
+    def __init__(self, users: Users, sessions: Sessions) -> None:
         self._users = users
+        self._sessions = sessions
 
     async def __call__(self, request: web.Request) -> Caller | None:
-        """The user of the token; None without one. Raises Unauthenticated for one that is no good."""
+        """The caller; None without token and cookie.
+
+        Raises:
+            Unauthenticated: a token or cookie that is no good.
+            ForgedRequest: an unsafe method by cookie, without the session's CSRF token.
+        """
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if not scheme:
-            return None
+            return await self._by_cookie(request)
         if scheme.lower() != "bearer":
             raise Unauthenticated
         return await self._users.by_token(token.strip())
+
+    async def _by_cookie(self, request: web.Request) -> Caller | None:
+        text = read_cookie(request)
+        if text is None:
+            return None
+        session = await self._sessions.by_cookie(text)
+        request[SESSION] = session
+
+        async def of_form() -> str:
+            if request.content_type != FORM:
+                return ""
+            return next((value for name, value in await form_fields(request) if name == CSRF_FIELD), "")
+
+        await require_own_page(request, session, of_form)
+        return session.caller
 
 
 class SocketAuth:

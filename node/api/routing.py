@@ -1,6 +1,6 @@
 """The table of routes: address, roles, body, handler; and the one wrapper that all handlers run in."""
 
-import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -8,13 +8,15 @@ from typing import Any, TypeVar
 import msgspec
 from aiohttp import web
 
+from node.api.bodies import read_body
+from node.api.cookies import SAFE_METHODS, SESSION, require_same_origin
 from node.api.encoding import encode_json
+from node.api.forms import read_form
 from node.api.problem import error_of_decoding
-from node.errors.access import Forbidden, InvalidInput, TooLarge, Unauthenticated, UnsupportedMedia, UploadBroken
-from node.model.access import Caller, Role
+from node.errors.access import Forbidden, InvalidInput, Unauthenticated, UnsupportedMedia
+from node.model.access import Caller, Role, Session
 
 MAX_JSON_BYTES = 64 * 1024  # a request with 32 studies and demographics is below 8 KiB
-READ_SECONDS = 60.0  # no byte of a body for that long: the sender is gone
 
 _T = TypeVar("_T")
 
@@ -30,6 +32,11 @@ class Call:
     def parameter(self, name: str) -> str:
         """A part of the path."""
         return self.request.match_info[name]
+
+    @property
+    def session(self) -> Session | None:
+        """The browser session that makes the call; None for tokens and the admin socket."""
+        return self.request.get(SESSION)
 
     def query(self, name: str, default: str = "") -> str:
         """A query parameter."""
@@ -61,6 +68,7 @@ class Route:
     status: int = 200
     socket_only: bool = False  # the admin socket's alone
     quiet: bool = False  # too frequent for the access log at its usual level
+    page: bool = False  # for people: errors are pages, too, and who is not signed in is asked to
 
 
 ANONYMOUS: frozenset[Role] = frozenset()
@@ -73,7 +81,9 @@ def wrap(route: Route, authenticate: Authenticate) -> Callable[[web.Request], Aw
 
     async def handle(request: web.Request) -> web.StreamResponse:
         caller = NOBODY
-        if route.roles:
+        if not route.roles:
+            await _greet(route, request, authenticate)
+        else:
             found = await authenticate(request)
             if found is None:
                 raise Unauthenticated
@@ -83,7 +93,7 @@ def wrap(route: Route, authenticate: Authenticate) -> Callable[[web.Request], Aw
             caller = found
         if request.headers.get("Content-Encoding", "identity") != "identity":
             raise UnsupportedMedia("Content-Encoding")
-        body = await read_json(request, route.body) if route.body is not None else None
+        body = await _body_of(request, route)
         answer = await route.handler(Call(request, caller, body))
         if isinstance(answer, web.StreamResponse):
             return answer
@@ -99,6 +109,23 @@ def aiohttp_routes(routes: Iterable[Route], authenticate: Authenticate) -> list[
     return [web.route(r.method, r.path, wrap(r, authenticate)) for r in routes]
 
 
+async def _greet(route: Route, request: web.Request, authenticate: Authenticate) -> None:
+    """What anybody may open: a page shows who is signed in; what changes something comes from a page of this node."""
+    if request.method not in SAFE_METHODS:
+        require_same_origin(request)
+    elif route.page:
+        with contextlib.suppress(Unauthenticated):
+            await authenticate(request)
+
+
+async def _body_of(request: web.Request, route: Route) -> Any:
+    if route.body is None:
+        return None
+    if route.page:
+        return await read_form(request, route.body)
+    return await read_json(request, route.body)
+
+
 async def read_json(request: web.Request, kind: type[_T]) -> _T:
     """The body as a ``kind``; an empty body is an empty object.
 
@@ -112,31 +139,3 @@ async def read_json(request: web.Request, kind: type[_T]) -> _T:
         return msgspec.json.decode(raw or b"{}", type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
         raise error_of_decoding(exc) from exc
-
-
-async def read_body(request: web.Request, limit: int) -> bytearray:
-    """The whole body, at most ``limit`` bytes.
-
-    Raises:
-        TooLarge: there is more.
-        UploadBroken: it stopped, or the connection did.
-    """
-    if (request.content_length or 0) > limit:
-        raise TooLarge
-    body = bytearray()
-    while piece := await read_piece(request):
-        if len(body) + len(piece) > limit:
-            raise TooLarge
-        body += piece
-    return body
-
-
-async def read_piece(request: web.Request) -> bytes:
-    """The next bytes of the body, empty at its end; raises UploadBroken if none come."""
-    try:
-        async with asyncio.timeout(READ_SECONDS):
-            return await request.content.readany()
-    except TimeoutError as exc:
-        raise UploadBroken("no data for a minute") from exc
-    except (ConnectionError, web.RequestPayloadError) as exc:
-        raise UploadBroken from exc

@@ -14,10 +14,11 @@ from typing import Any, Self
 from aiohttp import web
 
 from node.api import admin
-from node.api.auth import BearerAuth, SocketAuth
+from node.api.auth import SocketAuth, TcpAuth
 from node.api.denials import Denial, Denials, place_of
 from node.api.problem import error_of_http, problem_response
 from node.api.routing import ACTOR, MAX_JSON_BYTES, NOBODY, Authenticate, Route, aiohttp_routes
+from node.api.web.pages import Pages
 from node.clock import Clock
 from node.errors.access import ApiNeedsTls, UploadBroken, WrongHost
 from node.errors.base import LeveretError
@@ -27,6 +28,7 @@ from node.log import Logger
 from node.metrics import Metrics
 from node.model.trust import Address
 from node.sharing.audit import AuditLog
+from node.sharing.sessions import Sessions
 from node.sharing.users import Users
 
 KEEPALIVE_SECONDS = 30.0
@@ -53,6 +55,8 @@ class ApiServer:
         listen: Address,
         directory: Path,
         users: Users,
+        sessions: Sessions,
+        pages: Pages,
         audit: AuditLog,
         clock: Clock,
         metrics: Metrics,
@@ -62,6 +66,9 @@ class ApiServer:
         self._listen = listen
         self._directory = directory
         self._users = users
+        self._sessions = sessions
+        self._pages = pages
+        self._page_paths = {r.path for r in routes if r.page}
         self._denials = Denials(audit, clock, log)
         self._clock = clock
         self._metrics = metrics
@@ -84,7 +91,7 @@ class ApiServer:
             host, port = listener.getsockname()[:2]
             self._address = Address(host, port)
             public = [r for r in self._routes if not r.socket_only]
-            await self._serve(stack, listener, public, BearerAuth(self._users), check_host=True)
+            await self._serve(stack, listener, public, TcpAuth(self._users, self._sessions), check_host=True)
             await stack.enter_async_context(_while_open(self._denials.run()))
             local = admin.bind(self._directory)
             stack.callback(local.close)
@@ -157,6 +164,8 @@ class ApiServer:
             damaged = {"object": error.fact} if isinstance(error, ObjectDamaged) else {}
             self._log.warning("answer cut off", route=_route(request), code=error.code, **damaged)
             request.transport.abort()
+        if _route(request) in self._page_paths:
+            return self._pages.problem(request, error)
         return problem_response(error)
 
     @web.middleware

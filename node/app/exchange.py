@@ -37,6 +37,7 @@ from node.sharing.requests import Requests
 from node.sharing.retention import Retention
 from node.sharing.scrub import Scrub
 from node.sharing.serve import ObjectServer, ServerParts
+from node.sharing.sessions import Sessions
 from node.sharing.share_codes import ShareCodes
 from node.sharing.transfer import TransferEngine
 from node.sharing.users import Users
@@ -79,6 +80,7 @@ class Exchange:
     """What one node can do."""
 
     users: Users
+    sessions: Sessions
     ingest: Ingest
     imports: Imports
     announcer: Announcer
@@ -118,13 +120,15 @@ class Exchange:
 def build_exchange(basis: Basis) -> Exchange:
     """Build the use cases and register their peer routes."""
     ingest = _ingest(basis)
+    sessions = Sessions(basis.storage.db, basis.clock)
     announcer, reader, locator = _location(basis)
     parts, holder, inbox = _holding(basis, ingest)
     engine, requests = _requesting(basis, holder)
     lifecycle = _lifecycle(basis, ingest, parts.server, engine)
     codes, consents = _consenting(parts, inbox, lifecycle.withdrawals)
     return Exchange(
-        users=Users(basis.storage.db, basis.clock),
+        users=Users(basis.storage.db, basis.clock, sessions),
+        sessions=sessions,
         ingest=ingest,
         imports=Imports(ingest),
         announcer=announcer,

@@ -1,6 +1,7 @@
 """The table of routes of the local API."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 
 from node.api.dicomweb.bulkdata import BulkData
 from node.api.dicomweb.frames import Frames, FrameStore
@@ -32,6 +33,8 @@ from node.api.rest.transfers import TransfersResource
 from node.api.rest.users import UsersResource
 from node.api.rest.withdrawals import WithdrawalsResource
 from node.api.routing import Route
+from node.api.web.assets import Assets
+from node.api.web.pages import Pages
 from node.app.exchange import Basis, Exchange
 from node.dicom.outgoing import Copies
 from node.sharing.export import Source
@@ -40,8 +43,16 @@ from node.sharing.history import History
 Problems = Callable[[], Awaitable[list[str]]]
 
 
+@dataclass(frozen=True, slots=True)
+class Web:
+    """What pages are made of."""
+
+    pages: Pages
+    assets: Assets
+
+
 def api_routes(
-    basis: Basis, exchange: Exchange, addresses: Callable[[], Mapping[str, str]], problems: Problems
+    basis: Basis, exchange: Exchange, web: Web, addresses: Callable[[], Mapping[str, str]], problems: Problems
 ) -> list[Route]:
     """Every route of the node."""
     storage, network, clock = basis.storage, basis.network, basis.clock
@@ -50,6 +61,7 @@ def api_routes(
     resources = (
         Health(basis.metrics, problems),
         openapi,
+        web.assets,
         _status(basis, exchange, addresses, problems),
         UsersResource(exchange.users),
         PeersResource(trust=network.trust, pairing=network.pairing, presence=network.presence, nearby=network.nearby),

@@ -8,10 +8,12 @@ from typing import Self
 
 from node.api.routing import Route
 from node.api.server import ApiServer
+from node.api.web.assets import Assets
+from node.api.web.pages import Pages
 from node.app.background import Background
 from node.app.dimse import build_dimse, open_pacs
 from node.app.exchange import Basis, Exchange, build_exchange
-from node.app.local import api_routes
+from node.app.local import Web, api_routes
 from node.app.network import build_network
 from node.app.storage import Storage, is_full, open_storage
 from node.clock import Clock, SystemClock
@@ -119,12 +121,17 @@ class Node:
         stack.push_async_callback(record_stop)
 
     def _api(self, basis: Basis, exchange: Exchange) -> ApiServer:
-        self._routes = api_routes(basis, exchange, lambda: self._listeners, self._problems)
+        assets = Assets()
+        pages = Pages(assets, node_name=self._settings.node.name)
+        web = Web(pages, assets)
+        self._routes = api_routes(basis, exchange, web, lambda: self._listeners, self._problems)
         return ApiServer(
             self._routes,
             listen=Address.parse(self._settings.api.listen, allow_any_port=True),
             directory=self._directory,
             users=exchange.users,
+            sessions=exchange.sessions,
+            pages=pages,
             audit=basis.storage.audit,
             clock=basis.clock,
             metrics=basis.metrics,

@@ -19,6 +19,30 @@ class Forbidden(LeveretError):
     status = 403
 
 
+class WrongCredentials(LeveretError):
+    """This name and password do not belong together."""
+
+    code = "wrong_credentials"
+    advice = "Check both; an operator can set a new password (`leveret users password NAME`)."
+    status = 401
+
+
+class LockedOut(LeveretError):
+    """Signing in failed too often a moment ago."""
+
+    code = "locked_out"
+    advice = "Wait as long as it says, then try again."
+    status = 429
+
+
+class ForgedRequest(LeveretError):
+    """The request did not come from a page of this node, or from one that is out of date."""
+
+    code = "forged_request"
+    advice = "Reload the page and try again. Programs use a bearer token, or the X-CSRF-Token of `GET /api/v1/session`."
+    status = 403
+
+
 class WrongHost(LeveretError):
     """The request names a host that this node is not."""
 

@@ -10,11 +10,19 @@ class Role(StrEnum):
     CLINICIAN = "clinician"  # looks patients up, asks other facilities, sees and stores images
     OPERATOR = "operator"  # peers, users, storage, inbox; finds studies, does not open images
     AUDITOR = "auditor"  # reads the audit log and what is configured, changes nothing
+    PATIENT = "patient"  # a patient, or who acts for one: their own records alone, by the portal
+    RECIPIENT = "recipient"  # who opened a link that a patient gave out: what the link names alone
+
+
+STAFF = frozenset({Role.CLINICIAN, Role.OPERATOR, Role.AUDITOR})  # who works here: roles of users
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who makes a call: ``actor`` as the audit log names it (``user:NAME`` or ``os:UID``)."""
+    """Who makes a call: ``actor`` as the audit log names it.
+
+    ``user:NAME``, ``os:UID`` (admin socket), ``patient:ACCOUNT`` (portal) or ``link:ID`` (a patient's link).
+    """
 
     actor: str
     role: Role
@@ -45,3 +53,26 @@ class IssuedToken:
 
     def __repr__(self) -> str:  # never let a traceback or a log show it
         return "IssuedToken(...)"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Somebody signed in with a browser. ``csrf`` is what unsafe requests must repeat."""
+
+    caller: Caller
+    csrf: str
+    expires_at: int  # seconds since the epoch; idle sessions end earlier
+
+    def __repr__(self) -> str:  # the CSRF token is a secret of the page
+        return f"Session({self.caller.actor})"
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedSession:
+    """A new session's cookie; this is the only moment at which its text exists here."""
+
+    cookie: str
+    session: Session
+
+    def __repr__(self) -> str:
+        return "IssuedSession(...)"

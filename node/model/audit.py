@@ -87,6 +87,9 @@ class AuditType(StrEnum):
     USER_CHANGED = "user_changed"
     TOKEN_ISSUED = "token_issued"  # noqa: S105 - the name of an event, not a secret
     ACCESS_DENIED = "access_denied"
+    SIGNED_IN = "signed_in"
+    SIGNED_OUT = "signed_out"
+    SIGN_IN_FAILED = "sign_in_failed"
 
 
 class Outcome(StrEnum):

@@ -7,11 +7,22 @@ import secrets
 from collections import OrderedDict
 
 from node.clock import Clock
-from node.crypto.passwords import hash_password
-from node.errors.access import InvalidUserName, Unauthenticated, UnknownUser, UserDisabled, UserExists, WeakPassword
-from node.model.access import Caller, IssuedToken, Role, User
-from node.model.audit import AuditEvent, AuditType
+from node.crypto.passwords import hash_password, password_is
+from node.errors.access import (
+    InvalidInput,
+    InvalidUserName,
+    Unauthenticated,
+    UnknownUser,
+    UserDisabled,
+    UserExists,
+    WeakPassword,
+    WrongCredentials,
+)
+from node.model.access import STAFF, Caller, IssuedSession, IssuedToken, Role, User
+from node.model.audit import AuditEvent, AuditType, Outcome
+from node.sharing.sessions import Sessions
 from node.store import audit
+from node.store import sessions as session_rows
 from node.store import users as rows
 from node.store.engine import Database
 
@@ -22,14 +33,17 @@ MIN_PASSWORD = 12  # bytes
 MAX_PASSWORD = 1024  # bytes: argon2id reads all of it
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MAX_TOKEN_TEXT = 128  # characters: longer is no token of ours and is not hashed
+_HASHING = 2  # passwords checked at once: each takes 64 MiB
 _CACHED = 1024  # tokens whose user is remembered in memory
 
 
 class Users:
     """The users of one node."""
 
-    def __init__(self, db: Database, clock: Clock) -> None:
+    def __init__(self, db: Database, clock: Clock, sessions: Sessions) -> None:
         self._db = db
+        self._sessions = sessions
+        self._hashing = asyncio.Semaphore(_HASHING)
         self._clock = clock
         # Digest -> (caller, expiry). A viewer sends hundreds of requests with one token. Emptied on every change.
         self._known: OrderedDict[bytes, tuple[Caller, int]] = OrderedDict()
@@ -39,13 +53,13 @@ class Users:
         """Add an active user.
 
         Raises:
-            InvalidUserName, UserExists, WeakPassword: nothing was changed.
+            InvalidInput, InvalidUserName, UserExists, WeakPassword: nothing was changed.
         """
+        if role not in STAFF:
+            raise InvalidInput("role")
         if not _NAME.fullmatch(name):
             raise InvalidUserName
-        if password is not None and not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
-            raise WeakPassword
-        stored = None if password is None else await asyncio.to_thread(hash_password, password)
+        stored = None if password is None else await self._hashed(password)
         now = self._clock.now()
         async with self._db.write() as tx:
             if not await rows.add_user(tx, name, role, stored, now):
@@ -72,8 +86,56 @@ class Users:
         now = self._clock.now()
         async with self._db.write() as tx:
             await rows.disable_user(tx, name, now)
+            await session_rows.end_sessions_of(tx, f"user:{name}")
             await audit.append(tx, _event(AuditType.USER_CHANGED, now, by, name, change="disabled"))
             tx.after_commit(self._forget)
+
+    async def set_password(self, name: str, password: bytes, *, by: str) -> None:
+        """Another password for a user, whose sessions end and whose failed attempts are forgotten; tokens stay good.
+
+        Raises:
+            UnknownUser, WeakPassword: nothing was changed.
+        """
+        await self.get(name)
+        stored, now, actor = await self._hashed(password), self._clock.now(), f"user:{name}"
+        async with self._db.write() as tx:
+            await rows.set_password(tx, name, stored)
+            await session_rows.end_sessions_of(tx, actor)
+            await session_rows.forget_failures(tx, actor)
+            await audit.append(tx, _event(AuditType.USER_CHANGED, now, by, name, change="password"))
+
+    async def sign_in(self, name: str, password: bytes) -> IssuedSession:
+        """A session for who knows the password; takes as long for a name that nobody has.
+
+        Raises:
+            LockedOut: too many attempts have failed a moment ago.
+            WrongCredentials: no active user of this name has this password.
+        """
+        account = f"user:{name}" if _NAME.fullmatch(name) else "user:?"
+        await self._sessions.hear(account)
+        async with self._db.read() as rx:
+            found = await rows.password_of(rx, name)
+        async with self._hashing:
+            right = len(password) <= MAX_PASSWORD and await asyncio.to_thread(
+                password_is, found[1] if found else None, password
+            )
+        now = self._clock.now()
+        if found is None or not right:
+            async with self._db.write() as tx:
+                await session_rows.add_failure(tx, account, now)
+                failed = AuditEvent(AuditType.SIGN_IN_FAILED, now, account, Outcome.REFUSED, code=WrongCredentials.code)
+                await audit.append(tx, failed)
+            raise WrongCredentials
+        async with self._db.write() as tx:
+            await session_rows.forget_failures(tx, account)
+            await audit.append(tx, AuditEvent(AuditType.SIGNED_IN, now, account))
+            return await self._sessions.open(tx, Caller(account, found[0]))
+
+    async def _hashed(self, password: bytes) -> str:
+        if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
+            raise WeakPassword
+        async with self._hashing:
+            return await asyncio.to_thread(hash_password, password)
 
     async def issue_token(self, name: str, *, by: str, seconds: int = TOKEN_SECONDS) -> IssuedToken:
         """A new bearer token for an active user; older ones stay good. Raises UnknownUser, UserDisabled."""

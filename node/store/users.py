@@ -25,6 +25,19 @@ async def disable_user(tx: Write, name: str, now: int) -> None:
     await tx.execute("DELETE FROM token WHERE user = ?", (name,))
 
 
+async def set_password(tx: Write, name: str, password: str) -> None:
+    """Keep another hash."""
+    await tx.execute("UPDATE user SET password = ? WHERE name = ?", (password, name))
+
+
+async def password_of(rx: Read, name: str) -> tuple[Role, str] | None:
+    """Role and password hash of an active user who has a password."""
+    row = await rx.fetch_one(
+        "SELECT role, password FROM user WHERE name = ? AND password IS NOT NULL AND disabled_at IS NULL", (name,)
+    )
+    return None if row is None else (Role(row[0]), row[1])
+
+
 async def get_user(rx: Read, name: str, now: int) -> User | None:
     """One user."""
     row = await rx.fetch_one(f"{_USER} WHERE name = ?2", (now, name))

@@ -8,13 +8,14 @@ from typing import Any
 
 from aiohttp import web
 
+from node.api.bodies import read_piece
 from node.api.dicomweb.accept import DICOM, DICOM_JSON, RELATED
 from node.api.dicomweb.arriving import Arriving, Names, Slots, error_in
 from node.api.dicomweb.multipart import MediaType, MultipartParser, PartBegins
 from node.api.dicomweb.qido import BASE, base_url, study_of
 from node.api.encoding import encode_json
 from node.api.rest.access import CLINICAL
-from node.api.routing import Call, Route, read_piece
+from node.api.routing import Call, Route
 from node.errors.access import InvalidInput, UnsupportedMedia, UploadBroken
 from node.errors.base import LeveretError, Retryable
 from node.errors.dicom import InstanceMismatch

@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from typing import Any
 
+from node.api.bodies import read_body
 from node.api.rest.access import CLINICAL
-from node.api.routing import Call, Route, read_body
+from node.api.routing import Call, Route
 from node.clock import Clock
 from node.errors.access import TooLarge
 from node.model.audit import AuditEvent, AuditType

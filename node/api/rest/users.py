@@ -46,7 +46,13 @@ class UsersResource:
 
     async def session(self, call: Call) -> object:
         """Name and role of the caller."""
-        return {"user": call.caller.actor, "role": call.caller.role}
+        session = call.session
+        return {
+            "user": call.caller.actor,
+            "role": call.caller.role,
+            "csrf": session.csrf if session else None,
+            "expires_at": session.expires_at if session else None,
+        }
 
     async def list(self, _call: Call) -> object:
         """All users by name."""

@@ -1,0 +1,1 @@
+"""``/console/``: pages for clinicians, operators and auditors."""

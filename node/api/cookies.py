@@ -1,0 +1,69 @@
+"""The session cookie, and proof that an unsafe request comes from a page of this node (CSRF).
+
+Two things must hold for an unsafe method by cookie: the browser says that the page is of the same origin
+(Sec-Fetch-Site, or Origin where it is missing), and the request repeats the session's CSRF token (header
+``X-CSRF-Token``, or the form field ``csrf``).
+"""
+
+import hmac
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from node.errors.access import ForgedRequest
+from node.model.access import IssuedSession, Session
+
+COOKIE = "leveret_session"
+SECURE_COOKIE = "__Host-leveret_session"  # over TLS: no other host and no plain connection can set it
+CSRF_HEADER = "X-CSRF-Token"
+CSRF_FIELD = "csrf"
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_SAME_SITE = frozenset({"same-origin", "none"})  # none: typed into the address bar
+
+SESSION = web.RequestKey("session", Session)  # of requests by cookie
+
+
+def read_cookie(request: web.Request) -> str | None:
+    """The session cookie's text."""
+    return request.cookies.get(SECURE_COOKIE if request.secure else COOKIE)
+
+
+def set_cookie(request: web.Request, response: web.StreamResponse, issued: IssuedSession) -> None:
+    """Give the browser a session. It forgets it when it is closed."""
+    name = SECURE_COOKIE if request.secure else COOKIE
+    response.set_cookie(name, issued.cookie, path="/", secure=request.secure, httponly=True, samesite="Lax")
+
+
+def clear_cookie(request: web.Request, response: web.StreamResponse) -> None:
+    """Take the session from the browser."""
+    name = SECURE_COOKIE if request.secure else COOKIE
+    response.del_cookie(name, path="/", secure=request.secure, httponly=True, samesite="Lax")
+
+
+def require_same_origin(request: web.Request) -> None:
+    """Raises ForgedRequest if the browser says that another site's page sends this."""
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        if site not in _SAME_SITE:
+            raise ForgedRequest
+        return
+    origin = request.headers.get("Origin")
+    if origin is not None and urlsplit(origin).netloc.lower() != request.host.lower():
+        raise ForgedRequest
+
+
+async def require_own_page(request: web.Request, session: Session, field: Callable[[], Awaitable[str]]) -> None:
+    """``field`` reads the token of a form.
+
+    Raises:
+        ForgedRequest: an unsafe request by cookie that no page of this session made.
+    """
+    if request.method in SAFE_METHODS:
+        return
+    require_same_origin(request)
+    said = request.headers.get(CSRF_HEADER, "")
+    if not said:
+        said = await field()
+    if not hmac.compare_digest(said.encode("utf-8", "surrogateescape"), session.csrf.encode()):
+        raise ForgedRequest

@@ -1,0 +1,75 @@
+"""Templates become answers: one environment, one policy, one error page."""
+
+import gzip
+from typing import Any
+from urllib.parse import quote
+
+from aiohttp import web
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
+from node.api.cookies import SESSION
+from node.api.problem import problem_of
+from node.api.routing import Call
+from node.api.web.assets import Assets
+from node.errors.base import LeveretError
+
+PAGE_CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'"
+    "; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; object-src 'none'; manifest-src 'self'"
+)
+_LOGINS = {"/console": "/console/login", "/viewer": "/console/login", "/portal": "/portal/"}
+_PACK_FROM = 1024  # bytes: smaller answers are sent as they are
+
+
+class Pages:
+    """Renders the templates of ``web``, ``console`` and ``portal``.
+
+    Every template knows ``asset(name)`` (its address), ``session`` (None: nobody is signed in), ``csrf`` (the token for
+    forms, perhaps empty), ``node_name`` and ``path`` (of the request). More globals may be added to ``environment``.
+    """
+
+    def __init__(self, assets: Assets, *, node_name: str) -> None:
+        loaders = [PackageLoader(f"node.api.{room}") for room in ("web", "console", "portal")]
+        self.environment = Environment(
+            loader=ChoiceLoader(loaders),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self.environment.globals.update(asset=assets.url, node_name=node_name)
+
+    def page(self, call: Call, template: str, *, status: int = 200, **values: Any) -> web.Response:
+        """``template`` as an answer to ``call``."""
+        return self.answer(call.request, template, status=status, caller=call.caller, **values)
+
+    def answer(self, request: web.Request, template: str, *, status: int = 200, **values: Any) -> web.Response:
+        """The same where there is no call yet."""
+        session = request.get(SESSION)
+        text = self.environment.get_template(template).render(
+            session=session, csrf=session.csrf if session else "", path=request.path, **values
+        )
+        body, headers = (
+            text.encode(),
+            {"Content-Security-Policy": PAGE_CSP, "Vary": "Accept-Encoding, Cookie, HX-Request"},
+        )
+        if len(body) >= _PACK_FROM and not session and "gzip" in request.headers.get("Accept-Encoding", ""):
+            # Never with a session: packing secrets with what a caller sent tells them by its length (BREACH).
+            body, headers["Content-Encoding"] = gzip.compress(body, 5, mtime=0), "gzip"
+        return web.Response(body=body, status=status, content_type="text/html", charset="utf-8", headers=headers)
+
+    def problem(self, request: web.Request, error: LeveretError) -> web.StreamResponse:
+        """What a person sees of ``error``: a page with words and a next step; who is not signed in is asked to."""
+        area = "/" + request.path.split("/", 2)[1]
+        if error.status == web.HTTPUnauthorized.status_code and area in _LOGINS and request.method == "GET":
+            place = f"{_LOGINS[area]}?next={quote(request.path)}"
+            if "HX-Request" in request.headers:
+                return web.Response(status=204, headers={"HX-Redirect": place})
+            return web.Response(status=303, headers={"Location": place})
+        template = "portal/problem.html" if area == "/portal" else "problem.html"
+        return self.answer(request, template, status=error.status, problem=problem_of(error))
+
+
+def see_other(place: str) -> web.Response:
+    """After a form: look there (Post/Redirect/Get)."""
+    return web.Response(status=303, headers={"Location": place})

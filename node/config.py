@@ -43,6 +43,11 @@ class ApiSettings:
     """[api]: the listener for people and local systems."""
 
     listen: str = "127.0.0.1:8080"
+    public_url: str = (
+        ""  # how people reach it (https://HOST[:PORT]), as letters and links say it; empty: by the listener
+    )
+    tls_certificate: str = ""  # PEM file of what it shows; empty: beyond loopback a certificate that the node makes
+    tls_key: str = ""  # PEM file of the certificate's private key, without a password
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-# make demo | test | lint | bench | soak. Each sets up .venv (and, where it may, the Debian packages of real peers) itself.
+# make demo | test | lint | bench | soak | screenshots. Each sets up .venv (and, where it may, the Debian packages of real peers) itself.
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test lint bench soak peers clean
+.PHONY: demo test lint bench soak screenshots peers clean
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -33,6 +33,9 @@ soak: $(VENV)/.installed peers
 
 bench: $(VENV)/.installed peers
 	$(PYTEST) -m bench --timeout 1800 -s tests/bench $(ARGS)
+
+screenshots: $(VENV)/.installed peers
+	LEVERET_SCREENSHOTS=1 $(PYTEST) tests/browser $(ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage demo-data

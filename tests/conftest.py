@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from support.peers import NODE_MODULES
 
 ORTHANC_DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 PROGRAMS = ("storescu", "echoscu", "storescp", "Orthanc", "chromium", "ip")
@@ -13,7 +14,8 @@ PROGRAMS = ("storescu", "echoscu", "storescp", "Orthanc", "chromium", "ip")
 def missing_peers() -> list[str]:
     """Real programs that the suite wants and this machine has not."""
     missing = [name for name in PROGRAMS if shutil.which(name) is None]
-    return missing if ORTHANC_DICOMWEB.exists() else [*missing, "orthanc-dicomweb"]
+    files = {"orthanc-dicomweb": ORTHANC_DICOMWEB, "axe-core (npm)": NODE_MODULES / "axe-core"}
+    return missing + [name for name, path in files.items() if not path.exists()]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

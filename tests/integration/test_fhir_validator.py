@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.peers import FHIR_MODULES
+from support.peers import NODE_MODULES
 
 from node.model.consent import ConsentId, PurposeOfUse
 from node.model.directive import Directive, Effect, Scope
 from node.model.ids import PatientKey, PeerId, StudyInstanceUID
 from node.sharing.fhir_consent import to_fhir
 
-if not (FHIR_MODULES / "fhir").is_dir():
+if not (NODE_MODULES / "fhir").is_dir():
     if os.environ.get("CI") == "true":
         pytest.fail("CI must have the FHIR validator (run deploy/install-peers)")
     pytest.skip("needs real programs that are not installed: npm fhir", allow_module_level=True)
@@ -40,7 +40,7 @@ def errors_of(*resources: Any) -> list[list[str]]:
     """What is wrong with each; warnings are about codes outside of FHIR's own (extensible) value sets."""
     done = subprocess.run(
         ["node", str(SCRIPT)], input=json.dumps(resources), capture_output=True, text=True, timeout=60, check=True,
-        env={**os.environ, "NODE_PATH": str(FHIR_MODULES)},
+        env={**os.environ, "NODE_PATH": str(NODE_MODULES)},
     )  # fmt: skip
     found: list[list[str]] = json.loads(done.stdout)
     return [[line for line in lines if line.startswith(("error", "fatal"))] for lines in found]

@@ -118,12 +118,17 @@ class Facility:
     def api(self) -> str:
         return "http://{}:{}".format(*self.listen("api"))
 
-    def token(self, user: str = "clin", role: str = "clinician") -> str:
-        """A bearer token of a (new) user."""
+    def user(self, user: str = "clin", role: str = "clinician") -> str:
+        """The password of a (new) user."""
         password = self.directory.with_name(f"{self.name}-{user}.password")
         if not password.exists():
             password.write_text("correct horse battery staple\n")
             self.run("users", "add", user, "--role", role, "--password-file", str(password))
+        return password.read_text().strip()
+
+    def token(self, user: str = "clin", role: str = "clinician") -> str:
+        """A bearer token of a (new) user."""
+        self.user(user, role)
         return str(self.run("users", "token", user)["token"])
 
     def get(self, path: str, token: str, accept: str = "application/dicom+json") -> tuple[str, bytes]:

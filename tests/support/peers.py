@@ -15,7 +15,7 @@ from typing import Any
 
 NODELAY = {**os.environ, "TCP_NODELAY": "1"}  # dcmtk: without it Nagle's algorithm dominates every figure
 START_SECONDS = 30.0
-FHIR_MODULES = Path(__file__).parents[2] / ".venv" / "npm" / "node_modules"  # deploy/install-peers puts them there
+NODE_MODULES = Path(__file__).parents[2] / ".venv" / "npm" / "node_modules"  # deploy/install-peers puts them there
 
 
 def free_port() -> int:

@@ -37,11 +37,14 @@ def list_requests(session: Session) -> None:
 
 @inbox.command("release")
 @click.argument("request_id")
+@click.option("--study", "studies", metavar="UID", multiple=True, help="Only this study of it; may be repeated.")
 @click.pass_obj
-def release(session: Session, request_id: str) -> None:
-    """Release what REQUEST_ID asks for."""
-    document = session.daemon().post(f"/inbox/{quoted(request_id)}/release")
-    session.show(document, lambda _d: click.echo("Released; the other facility fetches it now."))
+def release(session: Session, request_id: str, studies: tuple[str, ...]) -> None:
+    """Release what REQUEST_ID asks for, or a part of it."""
+    part = {"studies": list(studies)} if studies else {}
+    document = session.daemon().post(f"/inbox/{quoted(request_id)}/release", **part)
+    released = show.plural(len(document["studies"]), "study")
+    session.show(document, lambda _d: click.echo(f"Released: {released}; the other facility fetches it now."))
 
 
 @inbox.command("refuse")

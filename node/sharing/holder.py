@@ -31,7 +31,7 @@ from node.model.audit import AuditEvent, AuditType, Outcome
 from node.model.consent import ConsentKind, RefusalCode
 from node.model.decide import Decision, Permit, Refuse, Review
 from node.model.evidence import Attestation, Emergency
-from node.model.ids import PatientKey, PeerId, RequestId
+from node.model.ids import PatientKey, PeerId, RequestId, StudyInstanceUID
 from node.model.release import DecisionNotice, Verdict
 from node.model.request import CodeProof, RequestEvent, RequestState, SignedRequest, is_fresh
 from node.model.transfer import Direction, Transfer, TransferEvent, TransferState
@@ -256,7 +256,7 @@ class Holder:
         return Proven() if locked_out else proven
 
     def _terms(self) -> Terms:
-        return Terms(self._parts.clock.now(), self._parts.settings.emergency_daily)
+        return Terms(self._parts.clock.now(), self._parts.settings.emergency_daily, is_new=True)
 
     async def _keep(
         self, tx: Write, signed: SignedRequest, proven: Proven, decision: Decision, patient: PatientKey | None
@@ -318,6 +318,7 @@ async def _patient(rx: Read, proven: Proven, decision: Decision) -> PatientKey |
 def _row(signed: SignedRequest, proven: Proven, decision: Decision, now: int) -> ReceivedRequest:
     state, code, cause = RequestState.PERMITTED, "", ""
     reasons: tuple[str, ...] = ()
+    scope: tuple[StudyInstanceUID, ...] = ()
     rests_on = None if proven.consent is None else (proven.consent.consent_id, proven.consent.kind)
     match decision:
         case Refuse():
@@ -325,6 +326,7 @@ def _row(signed: SignedRequest, proven: Proven, decision: Decision, now: int) ->
         case Review():
             state, reasons = RequestState.REVIEW, tuple(sorted(reason.value for reason in decision.reasons))
             rests_on = decision.permit.consent_id, decision.permit.kind
+            scope = tuple(sorted(decision.permit.scope))
         case Permit():
             rests_on = decision.consent_id, decision.kind
     return ReceivedRequest(
@@ -341,6 +343,7 @@ def _row(signed: SignedRequest, proven: Proven, decision: Decision, now: int) ->
         received_at=now,
         decided_at=now,
         decided_by="node",
+        scope=scope,
     )
 
 

@@ -37,10 +37,15 @@ _DAY_SECONDS = 86_400
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Under what this facility decides just now; ``emergency_daily`` is how often break-glass may be used in a day."""
+    """Under what this facility decides just now; ``emergency_daily`` is how often break-glass may be used in a day.
+
+    ``is_new``: the request has just come. Then what waits for a person takes its place under that cap too, so that no
+    peer can fill the inbox with emergencies; of those that wait, a person may release as many as the cap leaves.
+    """
 
     now: int
     emergency_daily: int = 0
+    is_new: bool = False
 
 
 async def judge(rx: Read, request: ReleaseRequest, proven: Proven, policy: PeerPolicy, terms: Terms) -> Decision:
@@ -58,10 +63,15 @@ async def _standing(rx: Read, peer: PeerId, policy: PeerPolicy, terms: Terms) ->
     local = time.localtime(terms.now)
     return Standing(
         releases_today=await requests.released_since(rx, peer, since) if policy.daily_releases else 0,
-        emergencies_today=await brought.emergencies_since(rx, since) if terms.emergency_daily else 0,
+        emergencies_today=await _emergencies(rx, since, terms) if terms.emergency_daily else 0,
         emergency_cap=terms.emergency_daily,
         within_hours=policy.is_within_hours(local.tm_hour * 60 + local.tm_min),
     )
+
+
+async def _emergencies(rx: Read, since: int, terms: Terms) -> int:
+    waiting = await requests.emergencies_in_review(rx) if terms.is_new else 0
+    return await brought.emergencies_since(rx, since) + waiting
 
 
 async def _match(rx: Read, request: ReleaseRequest) -> Match:

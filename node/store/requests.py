@@ -1,9 +1,12 @@
 """Requests that peers made here, and those that this node made."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from node.model.consent import ConsentId, ConsentKind
-from node.model.ids import PeerId, RequestId
+from node.model.ids import PeerId, RequestId, StudyInstanceUID
 from node.model.request import RequestEvent, RequestState, next_request_state
 from node.store.engine import Read, Row, Write
 
@@ -25,6 +28,7 @@ class ReceivedRequest:
     received_at: int
     decided_at: int
     decided_by: str
+    scope: tuple[StudyInstanceUID, ...] = ()  # what a yes would release, as it was put up for review
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,7 @@ class SentRequest:
 
 _RECEIVED = (
     "request_id, peer, digest, body, consent_id, consent_kind, state, code, cause, reasons, received_at, decided_at,"
-    " decided_by"  # in order
+    " decided_by, scope"  # in order
 )
 _SENT = "request_id, peer, body, proof, state, code, user, timeout, created_at"
 
@@ -52,7 +56,7 @@ _SENT = "request_id, peer, body, proof, state, code, user, timeout, created_at"
 async def add_received(tx: Write, r: ReceivedRequest) -> None:
     """Record a request with its decision; ConstraintViolated if the id is taken."""
     await tx.execute(
-        f"INSERT INTO request_received ({_RECEIVED}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - fixed texts
+        f"INSERT INTO request_received ({_RECEIVED}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - fixed texts
         (
             r.request_id.value,
             r.peer.digest,
@@ -67,6 +71,7 @@ async def add_received(tx: Write, r: ReceivedRequest) -> None:
             r.received_at,
             r.decided_at,
             r.decided_by,
+            _json(r.scope),
         ),
     )
 
@@ -82,6 +87,11 @@ async def in_review(rx: Read, limit: int = 1000) -> list[ReceivedRequest]:
     """Requests that wait for a person, oldest first."""
     sql = f"SELECT {_RECEIVED} FROM request_received WHERE state = 'REVIEW' ORDER BY received_at LIMIT ?"  # noqa: S608 - fixed texts
     return [_received(row) for row in await rx.fetch_all(sql, (limit,))]
+
+
+async def count_in_review(rx: Read) -> int:
+    """How many requests wait for a person."""
+    return int(await rx.fetch_value("SELECT COUNT(*) FROM request_received WHERE state = 'REVIEW'") or 0)
 
 
 async def in_review_of(rx: Read, peer: PeerId) -> list[ReceivedRequest]:
@@ -109,6 +119,16 @@ async def move_received(
     )
 
 
+async def put_up_again(
+    tx: Write, request_id: RequestId, *, reasons: Sequence[str], scope: Sequence[StudyInstanceUID]
+) -> None:
+    """A request that waits for a person is put up for review afresh: with these reasons and this scope."""
+    await tx.execute(
+        "UPDATE request_received SET reasons = ?, scope = ? WHERE request_id = ? AND state = 'REVIEW'",
+        (" ".join(reasons), _json(scope), request_id.value),
+    )
+
+
 async def rest_on(tx: Write, request_id: RequestId, consent_id: ConsentId, kind: ConsentKind) -> None:
     """From now on a peer's request rests on this consent."""
     await tx.execute(
@@ -129,6 +149,14 @@ async def in_review_under(rx: Read, consent_id: ConsentId) -> list[ReceivedReque
     """The requests that wait for a person and rest on this consent."""
     sql = f"SELECT {_RECEIVED} FROM request_received WHERE state = 'REVIEW' AND consent_id = ?"  # noqa: S608 - fixed texts
     return [_received(row) for row in await rx.fetch_all(sql, (consent_id.value,))]
+
+
+async def emergencies_in_review(rx: Read) -> int:
+    """How many requests by break-glass wait for a person."""
+    value = await rx.fetch_value(
+        "SELECT COUNT(*) FROM request_received WHERE state = 'REVIEW' AND consent_kind = 'emergency'"
+    )
+    return int(value or 0)
 
 
 async def released_since(rx: Read, peer: PeerId, since: int) -> int:
@@ -207,7 +235,12 @@ def _received(row: Row) -> ReceivedRequest:
         received_at=row[10],
         decided_at=row[11],
         decided_by=row[12],
+        scope=tuple(StudyInstanceUID(uid) for uid in msgspec.json.decode(row[13], type=list[str])),
     )
+
+
+def _json(scope: Sequence[StudyInstanceUID]) -> str:
+    return msgspec.json.encode([str(study) for study in scope]).decode()
 
 
 def _sent(row: Row) -> SentRequest:

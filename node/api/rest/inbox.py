@@ -1,7 +1,7 @@
 """Requests of other facilities that wait for a person here."""
 
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import msgspec
 
@@ -9,7 +9,9 @@ from node.api.rest.access import CLINICAL, OPERATION
 from node.api.rest.patients import shown_person
 from node.api.routing import Call, Route
 from node.errors.sharing import NoSuchRequest
-from node.model.ids import RequestId
+from node.model.decide import ReviewReason
+from node.model.ids import RequestId, StudyInstanceUID
+from node.model.request import MAX_TARGETS
 from node.sharing.inbox import MAX_REASON, Inbox, InboxEntry
 
 
@@ -17,6 +19,13 @@ class Refusal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Why; it stays in this facility's audit log."""
 
     reason: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_REASON)]
+
+
+class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which of the studies to release, by UID, and the reasons that were looked at; left out: as put up for review."""
+
+    studies: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=MAX_TARGETS)] | None = None
+    reasons: Annotated[tuple[str, ...], msgspec.Meta(max_length=len(ReviewReason))] | None = None
 
 
 class InboxResource:
@@ -30,7 +39,9 @@ class InboxResource:
         one = "/api/v1/inbox/{request_id}"
         return [
             Route("GET", "/api/v1/inbox", self.list, CLINICAL, "Requests that wait for a person, oldest first"),
-            Route("POST", f"{one}/release", self.release, OPERATION, "Release what a request asks for"),
+            Route(
+                "POST", f"{one}/release", self.release, OPERATION, "Release what a request asks for, or a part", Release
+            ),
             Route("POST", f"{one}/refuse", self.refuse, OPERATION, "Refuse a request", Refusal),
         ]
 
@@ -40,8 +51,9 @@ class InboxResource:
 
     async def release(self, call: Call) -> object:
         """Yes."""
-        request_id = named_request(call)
-        studies = await self._inbox.release(request_id, by=call.caller.actor)
+        request_id, wanted = named_request(call), cast("Release", call.body)
+        chosen = None if wanted.studies is None else [StudyInstanceUID.parse(uid) for uid in wanted.studies]
+        studies = await self._inbox.release(request_id, by=call.caller.actor, studies=chosen, reasons=wanted.reasons)
         return {"request_id": str(request_id), "state": "PERMITTED", "studies": list(studies)}
 
     async def refuse(self, call: Call) -> object:
@@ -72,5 +84,7 @@ def _shown(entry: InboxEntry) -> dict[str, Any]:
         "said": shown_person(entry.said.patient, entry.said.demographics),
         "studies": list(entry.studies),
         "reasons": list(entry.reasons),
+        "word": entry.word,
+        "asked": entry.asked,
         "received_at": entry.received_at,
     }

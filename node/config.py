@@ -106,6 +106,34 @@ class ConsentSettings:
     emergency_daily: int = 0  # releases a day by break-glass, all peers together; 0: break-glass is off
 
 
+class SmtpSecurity(StrEnum):
+    """How the mail server is spoken to."""
+
+    STARTTLS = "starttls"
+    TLS = "tls"
+    NONE = "none"  # a server on this machine alone
+
+
+@dataclass(frozen=True, slots=True)
+class PortalSettings:
+    """[portal]: what patients see, and how they are told."""
+
+    release_delay_hours: int = 0  # hours after which patients see a study; 0: at once
+    release_delays: tuple[str, ...] = ()  # other delays: CT=72 for a modality, REPORT=24 for reports
+    invitation_days: int = 30  # how long a letter is good
+    birth_date_failures: int = 5  # wrong dates of birth that lock a letter
+    proxy_until_age: int = 18  # a proxy of a child ends at this birthday; 0: only as said
+    staff_names: bool = False  # name the staff who looked; else their role alone
+    alert_minutes: int = 60  # at most one alert in so many minutes for an account
+    smtp_host: str = ""  # mail server for alerts; empty: no e-mail
+    smtp_port: int = 587
+    smtp_security: SmtpSecurity = SmtpSecurity.STARTTLS
+    smtp_user: str = ""
+    smtp_password_file: str = ""  # file whose first line is the password
+    smtp_ca: str = ""  # PEM file of the authority of the mail server's certificate; empty: the system's
+    mail_from: str = ""  # address that alerts come from
+
+
 @dataclass(frozen=True, slots=True)
 class LogSettings:
     """[log]."""
@@ -124,6 +152,7 @@ class Settings:
     store: StoreSettings = field(default_factory=StoreSettings)
     announce: AnnounceSettings = field(default_factory=AnnounceSettings)
     consent: ConsentSettings = field(default_factory=ConsentSettings)
+    portal: PortalSettings = field(default_factory=PortalSettings)
     log: LogSettings = field(default_factory=LogSettings)
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from node.api.reach import Reach
 from node.app.background import Background
 from node.app.delivery import Delivery, build_delivery
 from node.app.network import Network
@@ -41,6 +42,7 @@ from node.sharing.sessions import Sessions
 from node.sharing.share_codes import ShareCodes
 from node.sharing.transfer import TransferEngine
 from node.sharing.users import Users
+from node.sharing.visibility import Visibility
 from node.sharing.withdrawals import WithdrawalParts, Withdrawals
 from node.sharing.withdrawn import WithdrawalDesk, WithdrawnParts
 from node.sharing.witness import WitnessDesk, Witnesses, WitnessParts
@@ -58,6 +60,7 @@ class Basis:
     metrics: Metrics
     log: Logger
     pacs: PacsDirectory
+    reach: Reach  # `reach.url` is the address in letters, links and e-mails, once the API listens
 
     @property
     def issuer(self) -> str:
@@ -99,6 +102,7 @@ class Exchange:
     delivery: Delivery
     retention: Retention
     scrub: Scrub
+    visibility: Visibility
 
     def run(self, background: Background) -> None:
         """Start what runs by itself."""
@@ -147,6 +151,7 @@ def build_exchange(basis: Basis) -> Exchange:
         delivery=build_delivery(basis, basis.pacs, engine.changed),
         retention=_retention(basis),
         scrub=_scrub(basis),
+        visibility=Visibility({}),
     )
 
 

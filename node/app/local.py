@@ -8,6 +8,7 @@ from node.api.dicomweb.frames import Frames, FrameStore
 from node.api.dicomweb.qido import Qido
 from node.api.dicomweb.reads import Reads
 from node.api.dicomweb.rendered import Rendered
+from node.api.dicomweb.retrieval import Finder
 from node.api.dicomweb.stow import Stow
 from node.api.dicomweb.wado import Wado
 from node.api.rest.announcements import AnnouncementsResource
@@ -57,6 +58,7 @@ def api_routes(
     """Every route of the node."""
     storage, network, clock = basis.storage, basis.network, basis.clock
     reads = Reads(storage.audit, clock)
+    finder = Finder(storage.store, reads, exchange.visibility)
     openapi = OpenApi()
     resources = (
         Health(basis.metrics, problems),
@@ -102,9 +104,9 @@ def api_routes(
         AuditResource(
             storage.audit, exchange.witnesses, Source(basis.identity.peer_id, basis.settings.node.name), basis.clock
         ),
-        Qido(storage.store, reads),
-        Wado(storage.store, storage.pool, Copies(storage.pool, storage.renderers), reads),
-        *_pixels(basis, reads),
+        Qido(storage.store, reads, exchange.visibility),
+        Wado(storage.store, storage.pool, Copies(storage.pool, storage.renderers), finder),
+        *_pixels(basis, finder),
         Stow(exchange.ingest, storage.store),
     )
     routes = [route for resource in resources for route in resource.routes()]
@@ -112,14 +114,14 @@ def api_routes(
     return routes
 
 
-def _pixels(basis: Basis, reads: Reads) -> tuple[Frames, BulkData, Rendered]:
+def _pixels(basis: Basis, finder: Finder) -> tuple[Frames, BulkData, Rendered]:
     """What shows parts of instances; all three remember the same frames."""
     store, pool, renderers = basis.storage.store, basis.storage.pool, basis.storage.renderers
     frames = FrameStore(store, renderers)
     return (
-        Frames(store, frames, reads),
-        BulkData(store, pool, frames, reads),
-        Rendered(store, renderers, frames, reads),
+        Frames(frames, finder),
+        BulkData(store, pool, frames, finder),
+        Rendered(renderers, frames, finder),
     )
 
 

@@ -95,7 +95,10 @@ TAGS = {a.keyword.lower(): a.tag for a in ATTRIBUTES} | {name.lower(): tag for n
 
 @dataclass(slots=True)
 class Search:
-    """What was asked; ``ignored`` names parameters that cannot be matched here, ``fields`` the tags to be told."""
+    """What was asked; ``ignored`` names parameters that cannot be matched here, ``fields`` the tags to be told.
+
+    ``only``: the studies that the caller may see; None stands for all.
+    """
 
     values: dict[str, dict[str, Any]] = field(default_factory=lambda: {"study": {}, "series": {}, "instance": {}})
     limit: int = MAX_RESULTS
@@ -103,13 +106,14 @@ class Search:
     ignored: list[str] = field(default_factory=list)
     fuzzy: bool = False
     fields: set[str] = field(default_factory=set)
+    only: tuple[StudyInstanceUID, ...] | None = None
 
     def studies(self, study: StudyInstanceUID | None = None, *, page: bool = False) -> StudyQuery:
         """The study part; ``study`` is the one of the path."""
         values = dict(self.values["study"])
         if study is not None:
             values["study_uids"] = (study,)
-        return StudyQuery(**values, **(self._page() if page else {}))
+        return StudyQuery(only=self.only, **values, **(self._page() if page else {}))
 
     def series(self, study: StudyInstanceUID | None = None) -> SeriesQuery:
         """A search for series."""

@@ -34,7 +34,11 @@ class Where:
     def any_of(self, column: str, values: Sequence[str]) -> None:
         """Any of a list; an empty one matches everything."""
         if values:
-            self.add(f"{column} IN (SELECT value FROM json_each(?))", _json(values))  # noqa: S608 - fixed column names
+            self.one_of(column, values)
+
+    def one_of(self, column: str, values: Sequence[str]) -> None:
+        """One of a list; an empty one matches nothing."""
+        self.add(f"{column} IN (SELECT value FROM json_each(?))", _json(values))  # noqa: S608 - fixed column names
 
     def any_like(self, column: str, patterns: Sequence[str]) -> None:
         """Any of some coded values, each perhaps with wildcards."""

@@ -32,7 +32,8 @@ _NEWEST = "s.date DESC, s.id"  # the order of studies; the index study_date has 
 class StudyQuery:
     """Which studies are wanted. Every field that is given must match; text fields take ``*`` and ``?``.
 
-    ``patients`` restricts the answer to those patients (what a caller may see); an empty tuple means nobody's.
+    ``patients`` restricts the answer to those patients, ``only`` to those studies (what a caller may see); an empty
+    tuple means none.
     ``date_from``, ``date_to``, ``born_from`` and ``born_to`` are DA values, ``time_from`` and ``time_to`` TM values,
     all inclusive: 10 means until the last moment of that hour. Study Date and Time are matched as one point in time.
     ``own``: True for studies of this facility only, False for received ones only. ``linked``: only received studies
@@ -40,6 +41,7 @@ class StudyQuery:
     """
 
     study_uids: tuple[StudyInstanceUID, ...] = ()
+    only: tuple[StudyInstanceUID, ...] | None = None
     patients: tuple[PatientKey, ...] | None = None
     patient_id: str = ""
     issuer: str | None = None  # exact; "" asks for studies whose issuer is empty
@@ -242,6 +244,8 @@ def study_where(query: StudyQuery) -> tuple[str, list[object]]:
     where = Where()
     patient = "k" if query.linked else "s"
     where.any_of("s.uid", query.study_uids)
+    if query.only is not None:
+        where.one_of("s.uid", query.only)
     if query.patients is not None:
         keys = msgspec.json.encode([[p.issuer, p.patient_id] for p in query.patients]).decode()
         where.add(

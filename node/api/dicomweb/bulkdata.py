@@ -8,18 +8,17 @@ from node.api.dicomweb.accept import OCTETS, wants_multipart_octets
 from node.api.dicomweb.frames import INSTANCE, FrameStore, answer_frames, answer_video
 from node.api.dicomweb.media import VIDEO
 from node.api.dicomweb.multipart import new_boundary
-from node.api.dicomweb.reads import Reads
 from node.api.dicomweb.retrieval import (
+    Finder,
     byte_range,
     closing,
     content_range,
-    find_instances,
     multipart_type,
     part_head,
     range_headers,
     stream,
 )
-from node.api.rest.access import IMAGES
+from node.api.rest.access import OWN_IMAGES
 from node.api.routing import Call, Route
 from node.dicom.frames import swap
 from node.dicom.pool import ParserPool
@@ -35,20 +34,20 @@ _WORDS = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}  # bytes that big endian 
 class BulkData:
     """The retrieve bulk data transaction."""
 
-    def __init__(self, store: ObjectStore, pool: ParserPool, frames: FrameStore, reads: Reads) -> None:
+    def __init__(self, store: ObjectStore, pool: ParserPool, frames: FrameStore, finder: Finder) -> None:
         self._store = store
         self._pool = pool
         self._frames = frames
-        self._reads = reads
+        self._finder = finder
 
     def routes(self) -> Iterable[Route]:
         """The routes."""
         path = f"{INSTANCE}/bulkdata/{{element:[0-9A-Fa-f/]+}}"
-        return [Route("GET", path, self.retrieve, IMAGES, "One large value of an instance")]
+        return [Route("GET", path, self.retrieve, OWN_IMAGES, "One large value of an instance")]
 
     async def retrieve(self, call: Call) -> object:
         """RetrieveBulkdata: little endian, whole or a byte range; encapsulated pixel data comes frame by frame."""
-        (instance,) = await find_instances(self._store, self._reads, call, "bulkdata")
+        (instance,) = await self._finder.find(call, "bulkdata")
         element = call.parameter("element").upper()
         if element == _PIXEL_DATA:
             shown = await self._frames.open(instance)

@@ -9,9 +9,8 @@ from node.api.dicomweb.accept import OCTETS
 from node.api.dicomweb.media import FrameForm, choose, frame_form
 from node.api.dicomweb.multipart import new_boundary
 from node.api.dicomweb.qido import BASE, base_url
-from node.api.dicomweb.reads import Reads
-from node.api.dicomweb.retrieval import closing, find_instances, multipart_type, part_head, stream
-from node.api.rest.access import IMAGES
+from node.api.dicomweb.retrieval import Finder, closing, multipart_type, part_head, stream
+from node.api.rest.access import OWN_IMAGES
 from node.api.routing import Call, Route
 from node.dicom.frames import FrameIndex, FrameIndexes, FramePlace, frame_bytes
 from node.dicom.pixels import Picture
@@ -76,19 +75,18 @@ class FrameStore:
 class Frames:
     """The retrieve frames transaction."""
 
-    def __init__(self, store: ObjectStore, frames: FrameStore, reads: Reads) -> None:
-        self._store = store
+    def __init__(self, frames: FrameStore, finder: Finder) -> None:
         self._frames = frames
-        self._reads = reads
+        self._finder = finder
 
     def routes(self) -> Iterable[Route]:
         """The routes."""
-        return [Route("GET", f"{INSTANCE}/frames/{{frames}}", self.retrieve, IMAGES, "Frames of an instance")]
+        return [Route("GET", f"{INSTANCE}/frames/{{frames}}", self.retrieve, OWN_IMAGES, "Frames of an instance")]
 
     async def retrieve(self, call: Call) -> object:
         """RetrieveFrames."""
         numbers = frame_numbers(call.parameter("frames"))
-        (instance,) = await find_instances(self._store, self._reads, call, "frames")
+        (instance,) = await self._finder.find(call, "frames")
         return await answer_frames(call, await self._frames.open(instance), numbers)
 
 

@@ -8,12 +8,13 @@ from node.api.dicomweb.accept import DICOM_JSON, require_json
 from node.api.dicomweb.query import parse_search
 from node.api.dicomweb.reads import Reads
 from node.api.encoding import encode_json
-from node.api.rest.access import CLINICAL
+from node.api.rest.access import OWN_STUDIES
 from node.api.routing import Call, Route
 from node.dicom.jsonmodel import DicomJson, instance_result, series_result, study_result
 from node.model.ids import SeriesInstanceUID, StudyInstanceUID
 from node.sharing.reading import caught_up
 from node.sharing.search import Search
+from node.sharing.visibility import Visibility
 from node.store.objects import ObjectStore
 from node.store.study_queries import InstanceQuery, SeriesQuery, StudyQuery
 
@@ -23,27 +24,28 @@ Query = StudyQuery | SeriesQuery | InstanceQuery
 
 
 class Qido:
-    """The search transactions."""
+    """The search transactions, among the studies that the caller may see."""
 
-    def __init__(self, store: ObjectStore, reads: Reads) -> None:
+    def __init__(self, store: ObjectStore, reads: Reads, visibility: Visibility) -> None:
         self._store = store
         self._reads = reads
+        self._visibility = visibility
 
     def routes(self) -> Iterable[Route]:
         """The routes."""
         study, series = f"{BASE}/studies/{{study}}", f"{BASE}/studies/{{study}}/series/{{series}}"
         return [
-            Route("GET", f"{BASE}/studies", self.studies, CLINICAL, "Search for studies"),
-            Route("GET", f"{BASE}/series", self.series, CLINICAL, "Search for series"),
-            Route("GET", f"{BASE}/instances", self.instances, CLINICAL, "Search for instances"),
-            Route("GET", f"{study}/series", self.series, CLINICAL, "Search for series of a study"),
-            Route("GET", f"{study}/instances", self.instances, CLINICAL, "Search for instances of a study"),
-            Route("GET", f"{series}/instances", self.instances, CLINICAL, "Search for instances of a series"),
+            Route("GET", f"{BASE}/studies", self.studies, OWN_STUDIES, "Search for studies"),
+            Route("GET", f"{BASE}/series", self.series, OWN_STUDIES, "Search for series"),
+            Route("GET", f"{BASE}/instances", self.instances, OWN_STUDIES, "Search for instances"),
+            Route("GET", f"{study}/series", self.series, OWN_STUDIES, "Search for series of a study"),
+            Route("GET", f"{study}/instances", self.instances, OWN_STUDIES, "Search for instances of a study"),
+            Route("GET", f"{series}/instances", self.instances, OWN_STUDIES, "Search for instances of a series"),
         ]
 
     async def studies(self, call: Call) -> object:
         """SearchForStudies."""
-        search = _search(call, ("study",))
+        search = await self._search(call, ("study",))
         await caught_up(self._store)
         query = search.studies(page=True)
         found = await self._store.studies(query)
@@ -53,7 +55,7 @@ class Qido:
     async def series(self, call: Call) -> object:
         """SearchForSeries."""
         study = study_of(call)
-        search = _search(call, ("study", "series"))
+        search = await self._search(call, ("study", "series"))
         await caught_up(self._store)
         query = search.series(study)
         found = await self._store.series(query)
@@ -65,7 +67,7 @@ class Qido:
     async def instances(self, call: Call) -> object:
         """SearchForInstances."""
         study, series = study_of(call), series_of(call)
-        search = _search(call, ("study", "series", "instance"))
+        search = await self._search(call, ("study", "series", "instance"))
         await caught_up(self._store)
         query = search.instances(study, series)
         stored = await self._store.instances(query)
@@ -82,6 +84,13 @@ class Qido:
             for header, result in zip(found, results, strict=True)
         ]
         return await self._answer(call, search, query, results)
+
+    async def _search(self, call: Call, levels: Sequence[str]) -> Search:
+        require_json(call.request.headers.get("Accept", ""), call.query("accept"))
+        search = parse_search(call.request.query.items(), levels)
+        visible = await self._visibility.of(call.caller)
+        search.only = None if visible is None else tuple(visible)
+        return search
 
     async def _of_studies(
         self, call: Call, search: Search, studies: set[StudyInstanceUID], *, is_all: bool
@@ -127,11 +136,6 @@ class Qido:
         if search.ignored:
             warnings.append("Some parameters are not supported and were ignored")
         return warnings
-
-
-def _search(call: Call, levels: Sequence[str]) -> Search:
-    require_json(call.request.headers.get("Accept", ""), call.query("accept"))
-    return parse_search(call.request.query.items(), levels)
 
 
 def base_url(call: Call) -> str:

@@ -16,17 +16,15 @@ from node.api.dicomweb.frames import INSTANCE, FrameStore, Shown, answer_video, 
 from node.api.dicomweb.media import VIDEO, choose
 from node.api.dicomweb.multipart import new_boundary
 from node.api.dicomweb.qido import BASE
-from node.api.dicomweb.reads import Reads
-from node.api.dicomweb.retrieval import closing, find_instances, multipart_type, part_head, stream
+from node.api.dicomweb.retrieval import Finder, closing, multipart_type, part_head, stream
 from node.api.dicomweb.viewing import Viewing, viewing
-from node.api.rest.access import IMAGES
+from node.api.rest.access import OWN_IMAGES
 from node.api.routing import Call, Route
 from node.dicom.pixels import Picture
 from node.dicom.pool import ParserPool
 from node.errors.access import NotAcceptable
 from node.errors.dicom import DicomRefused, NotRenderable
 from node.model.instance import StoredInstance
-from node.store.objects import ObjectStore
 
 THUMBNAIL = (128, 128, 0, 0, 0, 0)  # the viewport of a thumbnail, if the caller names none
 _PICTURES = ("image/jpeg", "image/png")
@@ -46,11 +44,10 @@ _PDF_HEADERS = {"Content-Security-Policy": "base-uri 'none'; form-action 'none';
 class Rendered:
     """The retrieve rendered transactions."""
 
-    def __init__(self, store: ObjectStore, renderers: ParserPool, frames: FrameStore, reads: Reads) -> None:
-        self._store = store
+    def __init__(self, renderers: ParserPool, frames: FrameStore, finder: Finder) -> None:
         self._renderers = renderers
         self._frames = frames
-        self._reads = reads
+        self._finder = finder
 
     def routes(self) -> Iterable[Route]:
         """The routes."""
@@ -58,20 +55,23 @@ class Rendered:
         levels = ((study, "a study"), (f"{study}/series/{{series}}", "a series"), (INSTANCE, "an instance"))
         frames = f"{INSTANCE}/frames/{{frames}}"
         return [
-            *(Route("GET", f"{path}/rendered", self.rendered, IMAGES, f"Pictures of {what}") for path, what in levels),
-            Route("GET", f"{frames}/rendered", self.rendered, IMAGES, "Pictures of frames"),
             *(
-                Route("GET", f"{path}/thumbnail", self.thumbnail, IMAGES, f"Thumbnail of {what}")
+                Route("GET", f"{path}/rendered", self.rendered, OWN_IMAGES, f"Pictures of {what}")
                 for path, what in levels
             ),
-            Route("GET", f"{frames}/thumbnail", self.thumbnail, IMAGES, "Thumbnail of a frame"),
+            Route("GET", f"{frames}/rendered", self.rendered, OWN_IMAGES, "Pictures of frames"),
+            *(
+                Route("GET", f"{path}/thumbnail", self.thumbnail, OWN_IMAGES, f"Thumbnail of {what}")
+                for path, what in levels
+            ),
+            Route("GET", f"{frames}/thumbnail", self.thumbnail, OWN_IMAGES, "Thumbnail of a frame"),
         ]
 
     async def rendered(self, call: Call) -> object:
         """RetrieveRenderedStudy, -Series, -Instance, -Frames."""
         how = viewing(call)
         numbers = _numbers(call)
-        found = await find_instances(self._store, self._reads, call, "rendered")
+        found = await self._finder.find(call, "rendered")
         if len(found) > 1 or len(numbers) > 1:
             return await self._several(call, found, numbers, how)
         shown = await self._frames.open(found[0])
@@ -99,7 +99,7 @@ class Rendered:
         if len(numbers) > 1:
             raise NotAcceptable("a thumbnail is of one frame")
         form, _ = _form(call, _PICTURES)
-        found = await find_instances(self._store, self._reads, call, "thumbnail")
+        found = await self._finder.find(call, "thumbnail")
         shown = await self._frames.open(_representative(found))
         layout = shown.index.layout
         small = how if how.viewport else msgspec.structs.replace(how, viewport=THUMBNAIL)

@@ -15,6 +15,7 @@ from node.errors.storage import UnknownInstance, UnknownStudy, Withdrawn
 from node.model.ids import SOPInstanceUID
 from node.model.instance import StoredInstance
 from node.sharing.reading import caught_up
+from node.sharing.visibility import Visibility
 from node.store.objects import ObjectStore
 from node.store.study_queries import InstanceQuery, StudyQuery
 
@@ -22,29 +23,42 @@ HELD_BACK = 1024 * 1024  # bytes of an answer that are ready, and verified, befo
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")  # one range; several are answered with the whole
 
 
-async def find_instances(store: ObjectStore, reads: Reads, call: Call, what: str) -> Sequence[StoredInstance]:
-    """The instances that the path names; that they are read goes on record first.
+class Finder:
+    """Finds the instances that a path names, for who may see them."""
 
-    Raises:
-        UnknownStudy, UnknownInstance: there is none. Withdrawn: there was one.
-        InvalidUid: the path does not hold UIDs.
-    """
-    study, series = study_of(call), series_of(call)
-    assert study is not None
-    named = call.request.match_info.get("instance")
-    query = InstanceQuery(
-        studies=StudyQuery(study_uids=(study,)),
-        series_uids=(series,) if series else (),
-        instance_uids=(SOPInstanceUID.parse(named),) if named else (),
-    )
-    await caught_up(store)
-    found = await store.instances(query)
-    if not found:
-        if await store.gone(study, series, query.instance_uids[0] if named else None):
-            raise Withdrawn
-        raise UnknownInstance if named else UnknownStudy
-    await reads.read(call.caller, study, found[0].header.patient, what)
-    return found
+    def __init__(self, store: ObjectStore, reads: Reads, visibility: Visibility) -> None:
+        self._store = store
+        self._reads = reads
+        self._visibility = visibility
+
+    async def find(self, call: Call, what: str) -> Sequence[StoredInstance]:
+        """The instances that the path names; that they are read goes on record first.
+
+        What the caller may not see is looked for no further than what never existed: even the time is the same.
+
+        Raises:
+            UnknownStudy, UnknownInstance: there is none. Withdrawn: there was one.
+            InvalidUid: the path does not hold UIDs.
+        """
+        study, series = study_of(call), series_of(call)
+        assert study is not None
+        named = call.request.match_info.get("instance")
+        query = InstanceQuery(
+            studies=StudyQuery(study_uids=(study,)),
+            series_uids=(series,) if series else (),
+            instance_uids=(SOPInstanceUID.parse(named),) if named else (),
+        )
+        visible = await self._visibility.of(call.caller)
+        if visible is not None and study not in visible:
+            raise UnknownInstance if named else UnknownStudy
+        await caught_up(self._store)
+        found = await self._store.instances(query)
+        if not found:
+            if await self._store.gone(study, series, query.instance_uids[0] if named else None):
+                raise Withdrawn
+            raise UnknownInstance if named else UnknownStudy
+        await self._reads.read(call.caller, study, found[0].header.patient, what)
+        return found
 
 
 async def stream(

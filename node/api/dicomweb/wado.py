@@ -8,9 +8,8 @@ from node.api.dicomweb.ahead import in_order, readers_of
 from node.api.dicomweb.files import Files, plan_answer, stored_length
 from node.api.dicomweb.multipart import new_boundary
 from node.api.dicomweb.qido import BASE, base_url
-from node.api.dicomweb.reads import Reads
-from node.api.dicomweb.retrieval import find_instances, multipart_type, stream
-from node.api.rest.access import IMAGES
+from node.api.dicomweb.retrieval import Finder, multipart_type, stream
+from node.api.rest.access import OWN_IMAGES
 from node.api.routing import Call, Route
 from node.dicom.corrected import Corrected, with_identity
 from node.dicom.outgoing import Copies
@@ -23,11 +22,11 @@ from node.store.reading import ObjectReader
 class Wado:
     """The retrieve transactions."""
 
-    def __init__(self, store: ObjectStore, pool: ParserPool, copies: Copies, reads: Reads) -> None:
+    def __init__(self, store: ObjectStore, pool: ParserPool, copies: Copies, finder: Finder) -> None:
         self._store = store
         self._files = Files(store, copies)
         self._pool = pool
-        self._reads = reads
+        self._finder = finder
 
     def routes(self) -> Iterable[Route]:
         """The routes."""
@@ -36,8 +35,11 @@ class Wado:
         instance = f"{series}/instances/{{instance}}"
         levels = ((study, "a study"), (series, "a series"), (instance, "an instance"))
         return [
-            *(Route("GET", path, self.instances, IMAGES, f"Retrieve {what}") for path, what in levels),
-            *(Route("GET", f"{path}/metadata", self.metadata, IMAGES, f"Metadata of {what}") for path, what in levels),
+            *(Route("GET", path, self.instances, OWN_IMAGES, f"Retrieve {what}") for path, what in levels),
+            *(
+                Route("GET", f"{path}/metadata", self.metadata, OWN_IMAGES, f"Metadata of {what}")
+                for path, what in levels
+            ),
         ]
 
     async def instances(self, call: Call) -> object:
@@ -46,7 +48,7 @@ class Wado:
         Of several, those that cannot be had in an accepted transfer syntax are left out (206, PS3.18 table 10.4.4-1).
         """
         forms = instance_forms(call.request.headers.get("Accept", ""), call.query("accept"))
-        found = await self._found(call, "instances")
+        found = await self._finder.find(call, "instances")
         plan = plan_answer(found, forms)
         boundary = new_boundary() if plan.multipart else ""
         content_type = multipart_type(DICOM, boundary) if boundary else DICOM
@@ -58,7 +60,7 @@ class Wado:
     async def metadata(self, call: Call) -> object:
         """RetrieveMetadata: DICOM JSON without bulk data."""
         require_json(call.request.headers.get("Accept", ""), call.query("accept"))
-        found = await self._found(call, "metadata")
+        found = await self._finder.find(call, "metadata")
         return await stream(call, DICOM_JSON, self._told(call, found))
 
     async def _told(self, call: Call, found: Sequence[StoredInstance]) -> AsyncGenerator[bytes, None]:
@@ -83,6 +85,3 @@ class Wado:
         """Whose the study is, if its bytes may say something else."""
         known = await self._store.corrected_identity(found[0].header.study_instance_uid)
         return None if known is None else Corrected(*known)
-
-    async def _found(self, call: Call, what: str) -> Sequence[StoredInstance]:
-        return await find_instances(self._store, self._reads, call, what)

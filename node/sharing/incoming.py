@@ -87,7 +87,7 @@ class Stager:
                 packed = Packed.from_wire(data, entry.size)
                 data = memory.room(entry.size)
                 await self._store.unpack_into(packed, data)
-            header = await self._parsers.parse_header(data, entry.transfer_syntax_uid)
+            header = await self._parsers.header(data, entry.transfer_syntax_uid)
             unsynced = await self._on_the_way.take(entry.size)
             try:
                 put = self._store.put(

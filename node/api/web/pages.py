@@ -11,6 +11,8 @@ from node.api.cookies import SESSION
 from node.api.problem import problem_of
 from node.api.routing import Call
 from node.api.web.assets import Assets
+from node.api.web.languages import Languages
+from node.api.web.words import FILTERS
 from node.errors.base import LeveretError
 
 PAGE_CSP = (
@@ -25,7 +27,8 @@ class Pages:
     """Renders the templates of ``web``, ``console`` and ``portal``.
 
     Every template knows ``asset(name)`` (its address), ``session`` (None: nobody is signed in), ``csrf`` (the token for
-    forms, perhaps empty), ``node_name`` and ``path`` (of the request). More globals may be added to ``environment``.
+    forms, perhaps empty), ``node_name`` and ``path`` (of the request); those for patients speak by ``t``, in ``language``,
+    one of ``languages``. More globals may be added to ``environment``.
     """
 
     def __init__(self, assets: Assets, *, node_name: str) -> None:
@@ -37,7 +40,9 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self.environment.globals.update(asset=assets.url, node_name=node_name)
+        self.languages = Languages()
+        self.environment.filters.update(FILTERS)
+        self.environment.globals.update(asset=assets.url, node_name=node_name, languages=self.languages.offered)
 
     def page(self, call: Call, template: str, *, status: int = 200, **values: Any) -> web.Response:
         """``template`` as an answer to ``call``."""
@@ -45,13 +50,12 @@ class Pages:
 
     def answer(self, request: web.Request, template: str, *, status: int = 200, **values: Any) -> web.Response:
         """The same where there is no call yet."""
-        session = request.get(SESSION)
-        text = self.environment.get_template(template).render(
-            session=session, csrf=session.csrf if session else "", path=request.path, **values
-        )
+        session, tongue = request.get(SESSION), self.languages.of(request)
+        known = {"csrf": session.csrf if session else "", "path": request.path, "t": tongue, "language": tongue.language}
+        text = self.environment.get_template(template).render(session=session, **known, **values)
         body, headers = (
             text.encode(),
-            {"Content-Security-Policy": PAGE_CSP, "Vary": "Accept-Encoding, Cookie, HX-Request"},
+            {"Content-Security-Policy": PAGE_CSP, "Vary": "Accept-Encoding, Accept-Language, Cookie, HX-Request"},
         )
         if len(body) >= _PACK_FROM and not session and "gzip" in request.headers.get("Accept-Encoding", ""):
             # Never with a session: packing secrets with what a caller sent tells them by its length (BREACH).

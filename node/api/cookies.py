@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from node.api.reach import SECURE
 from node.errors.access import ForgedRequest
 from node.model.access import IssuedSession, Session
 
@@ -26,19 +27,28 @@ SESSION = web.RequestKey("session", Session)  # of requests by cookie
 
 def read_cookie(request: web.Request) -> str | None:
     """The session cookie's text."""
-    return request.cookies.get(SECURE_COOKIE if request.secure else COOKIE)
+    return request.cookies.get(_name(request))
 
 
 def set_cookie(request: web.Request, response: web.StreamResponse, issued: IssuedSession) -> None:
     """Give the browser a session. It forgets it when it is closed."""
-    name = SECURE_COOKIE if request.secure else COOKIE
-    response.set_cookie(name, issued.cookie, path="/", secure=request.secure, httponly=True, samesite="Lax")
+    response.set_cookie(
+        _name(request), issued.cookie, path="/", secure=is_secure(request), httponly=True, samesite="Lax"
+    )
 
 
 def clear_cookie(request: web.Request, response: web.StreamResponse) -> None:
     """Take the session from the browser."""
-    name = SECURE_COOKIE if request.secure else COOKIE
-    response.del_cookie(name, path="/", secure=request.secure, httponly=True, samesite="Lax")
+    response.del_cookie(_name(request), path="/", secure=is_secure(request), httponly=True, samesite="Lax")
+
+
+def is_secure(request: web.Request) -> bool:
+    """Whether the browser speaks TLS, with this listener or with a proxy before it."""
+    return bool(request.get(SECURE))
+
+
+def _name(request: web.Request) -> str:
+    return SECURE_COOKIE if is_secure(request) else COOKIE
 
 
 def require_same_origin(request: web.Request) -> None:
@@ -49,7 +59,10 @@ def require_same_origin(request: web.Request) -> None:
             raise ForgedRequest
         return
     origin = request.headers.get("Origin")
-    if origin is not None and urlsplit(origin).netloc.lower() != request.host.lower():
+    if origin is None:
+        return
+    said = urlsplit(origin)
+    if said.netloc.lower() != request.host.lower() or (is_secure(request) and said.scheme != "https"):
         raise ForgedRequest
 
 

@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import ipaddress
-import logging
 import os
 import socket
 import traceback
@@ -12,30 +10,32 @@ from pathlib import Path
 from typing import Any, Self
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from node.api import admin
 from node.api.auth import SocketAuth, TcpAuth
 from node.api.denials import Denial, Denials, place_of
+from node.api.listener import KEEPALIVE_SECONDS, READ_BUFFER, Listener, bind_tcp, silent_logger
 from node.api.problem import error_of_http, problem_response
+from node.api.reach import SECURE, Reach
 from node.api.routing import ACTOR, MAX_JSON_BYTES, NOBODY, Authenticate, Route, aiohttp_routes
 from node.api.web.pages import Pages
 from node.clock import Clock
-from node.errors.access import ApiNeedsTls, UploadBroken, WrongHost
+from node.crypto.web_tls import WebTls
+from node.errors.access import UploadBroken, WrongHost
 from node.errors.base import LeveretError
-from node.errors.setup import cannot_listen
 from node.errors.storage import ObjectDamaged
 from node.log import Logger
 from node.metrics import Metrics
+from node.model.origin import is_loopback
 from node.model.trust import Address
 from node.sharing.audit import AuditLog
 from node.sharing.sessions import Sessions
 from node.sharing.users import Users
 
-KEEPALIVE_SECONDS = 30.0
 SHUTDOWN_SECONDS = 2.0  # for answers that are under way when the daemon stops
-READ_BUFFER = 2**20  # bytes buffered of a body; with aiohttp's 64 KiB uploads stop and go
-_BACKLOG = 128
-_LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})  # passkeys need the name, scripts use the addresses
+REFRESH_SECONDS = 10.0  # between looks whether the certificate was exchanged
+HSTS = "max-age=31536000"
 _SERVER_FAULT = 500
 _DENIED = frozenset({401, 403})
 
@@ -45,14 +45,15 @@ _Wrapped = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class ApiServer:
     """Serves the table of routes on TCP and on the admin socket while its context is open.
 
-    ``listen`` may name port 0; ``address`` says where it really listens.
+    ``reach`` may name port 0; ``address`` says where it really listens.
     """
 
     def __init__(
         self,
         routes: Sequence[Route],
         *,
-        listen: Address,
+        reach: Reach,
+        tls: WebTls,
         directory: Path,
         users: Users,
         sessions: Sessions,
@@ -63,7 +64,8 @@ class ApiServer:
         log: Logger,
     ) -> None:
         self._routes = routes
-        self._listen = listen
+        self._reach = reach
+        self._tls = reach.tls = tls if reach.is_tls else None
         self._directory = directory
         self._users = users
         self._sessions = sessions
@@ -84,19 +86,20 @@ class ApiServer:
         return self._address
 
     async def __aenter__(self) -> Self:
-        """Take both addresses and serve; raises PortInUse, ApiNeedsTls."""
+        """Take both addresses and serve; raises PortInUse, AddressUnavailable, WebTlsUnusable."""
         async with contextlib.AsyncExitStack() as stack:
-            listener = bind_tcp(self._listen)
-            stack.callback(listener.close)
-            host, port = listener.getsockname()[:2]
+            listening = bind_tcp(self._reach.listen)
+            stack.callback(listening.close)
+            host, port = listening.getsockname()[:2]
             self._address = Address(host, port)
-            public = [r for r in self._routes if not r.socket_only]
-            await self._serve(stack, listener, public, TcpAuth(self._users, self._sessions), check_host=True)
+            self._reach.bound(self._address)
+            await self._serve_tcp(stack, listening)
             await stack.enter_async_context(_while_open(self._denials.run()))
             local = admin.bind(self._directory)
             stack.callback(local.close)
             stack.callback((self._directory / admin.ADMIN_SOCKET).unlink, missing_ok=True)
-            await self._serve(stack, local, self._routes, SocketAuth(self._users), check_host=False)
+            runner = await self._runner(stack, self._routes, SocketAuth(self._users), middlewares=[self._surround])
+            await web.SockSite(runner, local).start()
             self._stack = stack.pop_all()
         self._log.info("listening to people and local systems", component="api", address=str(self._address))
         return self
@@ -105,16 +108,35 @@ class ApiServer:
         """Stop listening, give running answers a moment."""
         await self._stack.aclose()
 
-    async def _serve(
+    async def _serve_tcp(self, stack: contextlib.AsyncExitStack, listening: socket.socket) -> None:
+        tls = self._tls
+        if tls is not None:
+            await asyncio.to_thread(tls.refresh, self._reach.hosts, self._clock.now())
+            await stack.enter_async_context(_while_open(self._watch_certificate(tls)))
+        routes = [r for r in self._routes if not r.socket_only]
+        authenticate = TcpAuth(self._users, self._sessions)
+        listener = Listener(listening, (lambda: tls.context) if tls else None, self._clock, self._log)
+        stack.callback(listener.abort_all)  # after the runner has given them a moment
+        runner = await self._runner(stack, routes, authenticate, middlewares=[self._surround, self._check_host])
+        await stack.enter_async_context(_while_open(listener.run(runner)))
+
+    async def _watch_certificate(self, tls: WebTls) -> None:
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            try:
+                if await asyncio.to_thread(tls.refresh, self._reach.hosts, self._clock.now()):
+                    self._log.info("another certificate is shown from now on", component="api")
+            except LeveretError as error:  # half exchanged, perhaps: the former one goes on being shown
+                self._log.warning("certificate not taken up", component="api", code=error.code)
+
+    async def _runner(
         self,
         stack: contextlib.AsyncExitStack,
-        listener: socket.socket,
         routes: Sequence[Route],
         authenticate: Authenticate,
         *,
-        check_host: bool,
-    ) -> None:
-        middlewares = [self._surround, *([self._check_host] if check_host else [])]
+        middlewares: Sequence[Middleware],
+    ) -> web.AppRunner:
         app = web.Application(middlewares=middlewares, client_max_size=MAX_JSON_BYTES)
         app.on_response_prepare.append(_headers)
         app.router.add_routes(aiohttp_routes(routes, authenticate))
@@ -122,7 +144,7 @@ class ApiServer:
             app,
             handle_signals=False,
             access_log=None,
-            logger=_silent_logger(),  # aiohttp would print parts of requests
+            logger=silent_logger(),
             handler_cancellation=True,  # nobody reads the answer any more
             keepalive_timeout=KEEPALIVE_SECONDS,
             read_bufsize=READ_BUFFER,
@@ -131,7 +153,7 @@ class ApiServer:
         )
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        await web.SockSite(runner, listener).start()
+        return runner
 
     @web.middleware
     async def _surround(self, request: web.Request, handler: _Wrapped) -> web.StreamResponse:
@@ -170,11 +192,9 @@ class ApiServer:
 
     @web.middleware
     async def _check_host(self, request: web.Request, handler: _Wrapped) -> web.StreamResponse:
-        # A page of the web that lets its name resolve to 127.0.0.1 (DNS rebinding) still sends its own name.
-        host = request.headers.get("Host", "")
-        name = host.rpartition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]
-        if name.lower() not in _LOOPBACK_HOSTS | {self.address.host}:
+        if not self._reach.answers_to(request):
             raise WrongHost
+        request[SECURE] = self._reach.is_secure(request)
         return await handler(request)
 
     def _account(self, request: web.Request, status: int, seconds: float) -> None:
@@ -204,46 +224,19 @@ async def _while_open(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         await asyncio.wait({task})
 
 
-def bind_tcp(listen: Address) -> socket.socket:
-    """A listening socket on a loopback address.
-
-    Raises:
-        ApiNeedsTls: the address is not loopback.
-        PortInUse, AddressUnavailable: somebody listens there, or the address is not this machine's.
-    """
-    host = loopback_host(listen)
-    try:
-        return socket.create_server((host, listen.port), family=_family(host), backlog=_BACKLOG)
-    except OSError as exc:
-        raise cannot_listen(str(listen), exc) from exc
-
-
-def loopback_host(listen: Address) -> str:
-    """The IP address of ``listen``; raises ApiNeedsTls if it is not loopback."""
-    host = "127.0.0.1" if listen.host == "localhost" else listen.host
-    try:
-        if not ipaddress.ip_address(host).is_loopback:
-            raise ApiNeedsTls(str(listen))
-    except ValueError:
-        raise ApiNeedsTls(str(listen)) from None
-    return host
-
-
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
-
-
 def _route(request: web.Request) -> str:
     """The route's template, never the path with its values."""
     resource = request.match_info.route.resource
     return "none" if resource is None else resource.canonical
 
 
-async def _headers(_request: web.Request, response: web.StreamResponse) -> None:
+async def _headers(request: web.Request, response: web.StreamResponse) -> None:
     response.headers["Server"] = "leveret"
     response.headers.setdefault("Cache-Control", "no-store")
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "no-referrer"
+    if request.get(SECURE) and not is_loopback(request.host.partition(":")[0]):  # on localhost it would bind others too
+        response.headers["Strict-Transport-Security"] = HSTS
     response.headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 
 
@@ -252,9 +245,3 @@ def _place(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if f"{os.sep}node{os.sep}" in frame.filename] or frames
     return f"{Path(own[-1].filename).name}:{own[-1].lineno}"
-
-
-def _silent_logger() -> logging.Logger:
-    logger = logging.Logger("leveret.api")  # noqa: LOG001 - outside the global tree on purpose: nobody can turn it on
-    logger.addHandler(logging.NullHandler())
-    return logger

@@ -140,6 +140,7 @@ def _status(
         withdrawals=exchange.lifecycle.withdrawals,
         emergencies=exchange.emergencies,
         scrub=exchange.scrub,
+        reach=basis.reach,
         addresses=addresses,
         problems=problems,
     )

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Self
 
+from node.api.reach import Reach
 from node.api.routing import Route
 from node.api.server import ApiServer
 from node.api.web.assets import Assets
@@ -19,6 +20,7 @@ from node.app.storage import Storage, is_full, open_storage
 from node.clock import Clock, SystemClock
 from node.config import Settings
 from node.crypto.keystore import KeyStore
+from node.crypto.web_tls import WebTls
 from node.errors.storage import DiskFull
 from node.log import Logger
 from node.metrics import Metrics
@@ -88,7 +90,7 @@ class Node:
             stack, settings=settings, identity=identity, db=storage.db, clock=clock, metrics=metrics, log=log
         )
         pacs = await open_pacs(storage.db, identity, settings.dicom, clock=clock, log=log)
-        basis = Basis(settings, identity, storage, network, clock, metrics, log, pacs)
+        basis = Basis(settings, identity, storage, network, clock, metrics, log, pacs, Reach(settings.api))
         exchange = build_exchange(basis)
         await network.listen(stack, settings=settings, identity=identity, clock=clock, log=log)
         dimse = build_dimse(basis, exchange)
@@ -123,11 +125,13 @@ class Node:
     def _api(self, basis: Basis, exchange: Exchange) -> ApiServer:
         assets = Assets()
         pages = Pages(assets, node_name=self._settings.node.name)
+        settings = self._settings.api
         web = Web(pages, assets)
         self._routes = api_routes(basis, exchange, web, lambda: self._listeners, self._problems)
         return ApiServer(
             self._routes,
-            listen=Address.parse(self._settings.api.listen, allow_any_port=True),
+            reach=basis.reach,
+            tls=WebTls(basis.identity, certificate=settings.tls_certificate, key=settings.tls_key),
             directory=self._directory,
             users=exchange.users,
             sessions=exchange.sessions,

@@ -3,8 +3,10 @@
 import contextlib
 import socket
 
-from node.api.server import bind_tcp
+from node.api.listener import bind_tcp
+from node.api.reach import Reach
 from node.config import Settings
+from node.crypto.web_tls import check_files
 from node.errors.setup import NotAnswering, cannot_listen
 from node.errors.trust import InvalidAddress
 from node.model.trust import Address
@@ -19,6 +21,7 @@ def check_ports(settings: Settings) -> None:
     Raises:
         PortInUse, AddressUnavailable: another program listens there, or the address is not this machine's.
         InvalidAddress, ApiNeedsTls: an address that cannot be listened on.
+        WebTlsUnusable: the API's certificate cannot be shown.
     """
     with contextlib.ExitStack() as stack:
         for name, text in (
@@ -28,7 +31,9 @@ def check_ports(settings: Settings) -> None:
         ):
             if text or not name.endswith("tls_listen"):
                 stack.enter_context(_bound(listen_address(name, text)))
-        stack.enter_context(bind_tcp(listen_address("api.listen", settings.api.listen)))
+        listen_address("api.listen", settings.api.listen)  # names the setting
+        stack.enter_context(bind_tcp(Reach(settings.api).listen))
+        check_files(settings.api.tls_certificate, settings.api.tls_key)
 
 
 def check_answering(settings: Settings) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from node.api.server import loopback_host
+from node.api.reach import Reach
 from node.app.keys import KEYSTORE_NAME
 from node.app.lock import LOCK_NAME, exclusive
 from node.app.storage import INDEX_NAME
@@ -116,7 +116,7 @@ def _check(new: NewNode, text: str) -> None:
     settings = parse(tomllib.loads(text), {})
     for listen in (settings.peer.listen, settings.api.listen, settings.dicom.listen):
         Address.parse(listen, allow_any_port=True)
-    loopback_host(Address.parse(settings.api.listen, allow_any_port=True))
+    Reach(settings.api)
     for address in settings.peer.advertise:
         Address.parse(address)
     if not (1 <= len(settings.dicom.ae_title) <= 16 and settings.dicom.ae_title.isascii()):  # noqa: PLR2004 - PS3.5 AE

@@ -1,11 +1,14 @@
 """``leveret status``, ``id`` and ``studies``: what is here."""
 
+import time
 from typing import Any
 
 import click
 
 from node.cli import show
 from node.cli.command import Session, command
+
+_SOON_SECONDS = 21 * 86400  # before the end of a certificate
 
 
 @command("status")
@@ -24,7 +27,12 @@ def status(session: Session) -> None:
         click.echo(f"  peers      {s['peers']['trusted']} trusted, {s['peers']['connected']} connected")
         click.echo(f"  transfers  {s['transfers']['active']} active, {s['transfers']['suspended']} suspended")
         click.echo(f"  inbox      {show.plural(s['inbox'], 'request')} to decide")
-        click.echo(f"  listens    api {s['listen']['api']}, peers {s['listen']['peer']}, DICOM {s['listen']['dicom']}")
+        dicom = "".join(f", DICOM TLS {s['listen'][name]}" for name in ("dicom-tls",) if name in s["listen"])
+        click.echo(
+            f"  listens    api {s['listen']['api']}, peers {s['listen']['peer']}, DICOM {s['listen']['dicom']}{dicom}"
+        )
+        click.echo(f"  people at  {s['url']}/console/")
+        _certificate(s["certificate"])
         held_up = s["deliveries"]
         if held_up["suspended"] or held_up["unlinked"]:
             click.echo(
@@ -50,6 +58,16 @@ def status(session: Session) -> None:
             click.secho(f"  ! {show.words(problem)}", fg="red")
 
     session.show(session.daemon().get("/status"), for_people)
+
+
+def _certificate(shown: Any) -> None:
+    """What browsers are shown, if nobody vouches for it or it ends soon."""
+    if shown is None:
+        return
+    if shown["own"]:
+        click.echo(f"  shows      a certificate of its own, SHA-256 {shown['fingerprint']}")
+    elif shown["expires_at"] < time.time() + _SOON_SECONDS:
+        click.secho(f"  ! the API's certificate ends {show.moment(shown['expires_at'])}: exchange the files", fg="red")
 
 
 @command("id")

@@ -47,7 +47,7 @@ class WrongHost(LeveretError):
     """The request names a host that this node is not."""
 
     code = "wrong_host"
-    advice = "Use the address that `leveret status` shows, or localhost."
+    advice = "Use the address that `leveret status` shows, or localhost; other names are set in [api] public_url."
     status = 421
 
 
@@ -156,8 +156,8 @@ class UploadBroken(LeveretError):
 
 
 class ApiNeedsTls(LeveretError):
-    """The local API may listen beyond loopback only with TLS, which this version leaves to a proxy."""
+    """Beyond this machine the local API is reached by TLS alone, or passwords and images would travel in clear."""
 
     code = "api_needs_tls"
-    advice = "Set [api] listen to 127.0.0.1:PORT and put a TLS proxy on this machine before it."
+    advice = "Write https:// in [api] public_url; without tls_certificate the node shows a certificate of its own."
     status = 400

@@ -30,6 +30,16 @@ class InvalidConfig(LeveretError):
     status = 400
 
 
+class WebTlsUnusable(LeveretError):
+    """The certificate or key of the local API cannot be used."""
+
+    code = "api_tls_unusable"
+    advice = (
+        "Name PEM files in [api], the key without a password and readable by the node's user; see node.example.toml."
+    )
+    status = 400
+
+
 class NotAnswering(LeveretError):
     """The daemon is running, but nobody answers at one of its addresses."""
 

@@ -163,7 +163,8 @@ def test_bad_settings(facility: MakeFacility, kept_from_serving: Kept) -> None:
         (good.replace("[api]\nlisten", "[api]\nlistn"), "invalid_config"),
         (good + "[", "invalid_config"),
         (good + "\n[log]\nlevel = 'LOUD'\n", "invalid_config"),
-        (good.replace('[api]\nlisten = "127.0.0.1:0"', '[api]\nlisten = "0.0.0.0:0"'), "api_needs_tls"),
+        (good.replace("[api]", '[api]\npublic_url = "http://images.example"'), "api_needs_tls"),
+        (good.replace("[api]", '[api]\ntls_key = "key.pem"'), "api_tls_unusable"),
         (good.replace('[peer]\nlisten = "127.0.0.1:0"', '[peer]\nlisten = "nowhere"'), "invalid_address"),
     ):
         config.write_text(text)
@@ -173,9 +174,9 @@ def test_bad_settings(facility: MakeFacility, kept_from_serving: Kept) -> None:
 
 
 def test_init_refuses_what_serve_would(tmp_path: Path) -> None:
-    arguments = ["init", "--name", "n", "--api-listen", "0.0.0.0:8080", "--data", str(tmp_path / "n")]
+    arguments = ["init", "--name", "n", "--api-listen", "here", "--data", str(tmp_path / "n")]
     done = plain(*arguments)
-    assert (done.returncode, code_of(done.stderr.strip())) == (1, "api_needs_tls")
+    assert (done.returncode, code_of(done.stderr.strip())) == (1, "invalid_address")
     assert not list(tmp_path.iterdir()), "nothing was made"
 
 

@@ -32,10 +32,14 @@ class Authority:
         self.path = folder / f"{name}.pem"
         self.path.write_bytes(certificate.public_bytes(Encoding.PEM))
 
-    def sign(self, name: str) -> PemPair:
+    def sign(self, name: str, *hosts: str) -> PemPair:
         key = rsa.generate_private_key(65537, 2048)
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        certificate = _builder(subject, self._name, key.public_key(), is_ca=False).sign(self._key, hashes.SHA256())
+        builder = _builder(subject, self._name, key.public_key(), is_ca=False)
+        if hosts:
+            names = x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts])
+            builder = builder.add_extension(names, critical=False)
+        certificate = builder.sign(self._key, hashes.SHA256())
         pair = PemPair(self._folder / f"{name}.crt", self._folder / f"{name}.key")
         pair.certificate.write_bytes(certificate.public_bytes(Encoding.PEM))
         pair.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from node import __version__
+from node.api.reach import Reach
 from node.api.rest.access import EVERYBODY
 from node.api.routing import Call, Route
 from node.crypto.identity import Identity
@@ -40,10 +41,12 @@ class StatusResource:
         withdrawals: Withdrawals,
         emergencies: Emergencies,
         scrub: Scrub,
+        reach: Reach,
         addresses: Callable[[], Mapping[str, str]],
         problems: Callable[[], Awaitable[list[str]]],
     ) -> None:
         """``addresses`` says where the node really listens, ``problems`` what keeps it from working (error codes)."""
+        self._reach = reach
         self._name = name
         self._identity = identity
         self._store = store
@@ -91,8 +94,16 @@ class StatusResource:
             "withdrawals": await self._told(),
             "emergencies": await self._emergencies.pending(),  # releases by break-glass that nobody reviewed yet
             "listen": dict(self._addresses()),
+            "url": self._reach.url,  # how people reach console and portal
+            "certificate": self._certificate(),  # what the API shows; null without TLS
             "problems": await self._problems(),
         }
+
+    def _certificate(self) -> dict[str, Any] | None:
+        shown = self._reach.certificate
+        if shown is None:
+            return None
+        return {"fingerprint": shown.fingerprint, "expires_at": shown.expires_at, "own": shown.is_own}
 
     async def _told(self) -> dict[str, int]:
         waiting, refused = await self._withdrawals.unsettled()

@@ -36,6 +36,7 @@ from node.api.rest.withdrawals import WithdrawalsResource
 from node.api.routing import Route
 from node.api.web.assets import Assets
 from node.api.web.pages import Pages
+from node.app.console import Resource, console_pages
 from node.app.exchange import Basis, Exchange
 from node.dicom.outgoing import Copies
 from node.sharing.export import Source
@@ -60,10 +61,11 @@ def api_routes(
     reads = Reads(storage.audit, clock)
     finder = Finder(storage.store, reads, exchange.visibility)
     openapi = OpenApi()
-    resources = (
+    resources: tuple[Resource, ...] = (
         Health(basis.metrics, problems),
         openapi,
         web.assets,
+        *console_pages(basis, exchange, web.pages),
         _status(basis, exchange, addresses, problems),
         UsersResource(exchange.users),
         PeersResource(trust=network.trust, pairing=network.pairing, presence=network.presence, nearby=network.nearby),

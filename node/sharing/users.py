@@ -131,6 +131,12 @@ class Users:
             await audit.append(tx, AuditEvent(AuditType.SIGNED_IN, now, account))
             return await self._sessions.open(tx, Caller(account, found[0]))
 
+    async def sign_out(self, caller: Caller, cookie: str) -> None:
+        """End the session of this cookie."""
+        async with self._db.write() as tx:
+            await audit.append(tx, AuditEvent(AuditType.SIGNED_OUT, self._clock.now(), caller.actor))
+        await self._sessions.close(cookie)
+
     async def _hashed(self, password: bytes) -> str:
         if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
             raise WeakPassword

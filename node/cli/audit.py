@@ -59,7 +59,9 @@ def verify(session: Session) -> int:
 
     def for_people(d: Any) -> None:
         if d["ok"]:
-            click.echo(f"The log proves itself: {show.plural(d['size'], 'event')}, root {d['root'][:16]}…")
+            click.echo(f"The log proves itself: {show.plural(d['size'], 'position')}, root {d['root'][:16]}…")
+        for gap in d["gaps"]:
+            click.echo(f"Restored from a backup: nothing at positions {gap['first']} to {gap['next'] - 1}.")
         for problem in d["problems"]:
             click.secho(f"! {problem}", fg="red")
         if d["cosigned_by"]:

@@ -24,3 +24,11 @@ class WitnessRefused(LeveretError):
     code = "witness_refused"
     advice = "The log was rewritten, cut or restored; both operators should look, the evidence is kept."
     status = 409
+
+
+class LogAwaitsPeers(LeveretError):
+    """This node was restored from a backup and has not asked its peers yet what they saw of its audit log."""
+
+    code = "log_awaits_peers"
+    advice = "Start it with `leveret serve`: it asks before anything else."
+    status = 503

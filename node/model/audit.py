@@ -82,7 +82,18 @@ class AuditType(StrEnum):
     # The log itself
     AUDIT_EXPORTED = "audit_exported"
     PEER_LOG_CONFLICT = "peer_log_conflict"  # a peer's log shrank or forked
+    PEER_LOG_RESTARTED = "peer_log_restarted"  # a peer's log began a new tree, as after a restored backup
     OWN_LOG_CONFLICT = "own_log_conflict"  # a witness knows more of this log, or another one
+    # Backups, keys, epochs
+    BACKUP_MADE = "backup_made"
+    LOG_RESTARTED = "log_restarted"  # the first event after a restore
+    RESTORE_REVIEWED = "restore_reviewed"
+    MASTER_KEY_ROTATED = "master_key_rotated"
+    EPOCH_BEGUN = "epoch_begun"
+    FEED_FORKED = "feed_forked"
+    FEED_THAWED = "feed_thawed"
+    STUDY_MARKED_SENSITIVE = "study_marked_sensitive"
+    STUDY_UNMARKED_SENSITIVE = "study_unmarked_sensitive"
     # Access
     USER_CHANGED = "user_changed"
     TOKEN_ISSUED = "token_issued"  # noqa: S105 - the name of an event, not a secret
@@ -90,6 +101,25 @@ class AuditType(StrEnum):
     SIGNED_IN = "signed_in"
     SIGNED_OUT = "signed_out"
     SIGN_IN_FAILED = "sign_in_failed"
+    # Links that patients give to people
+    LINK_CREATED = "link_created"
+    LINK_OPENED = "link_opened"
+    LINK_REFUSED = "link_refused"
+    LINK_REVOKED = "link_revoked"
+    # The portal
+    PORTAL_INVITED = "portal_invited"
+    PORTAL_INVITATION_WITHDRAWN = "portal_invitation_withdrawn"
+    PORTAL_ENROLLED = "portal_enrolled"
+    PORTAL_ENROLMENT_FAILED = "portal_enrolment_failed"
+    PORTAL_ACCESS_GIVEN = "portal_access_given"
+    PORTAL_ACCESS_ENDED = "portal_access_ended"
+    PORTAL_CREDENTIALS_CHANGED = "portal_credentials_changed"
+    PORTAL_ACCOUNT_RESET = "portal_account_reset"
+    PORTAL_ACCOUNT_CLOSED = "portal_account_closed"
+    PORTAL_ACCOUNTS_READ = "portal_accounts_read"
+    PORTAL_HISTORY_READ = "portal_history_read"
+    PORTAL_RULED = "portal_ruled"  # when a patient sees a study
+    PORTAL_ALERTS_CHANGED = "portal_alerts_changed"
 
 
 class Outcome(StrEnum):

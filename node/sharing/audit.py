@@ -6,23 +6,34 @@ Appending is not here: every use case appends its event in its own transaction (
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from node.clock import Clock
 from node.crypto.identity import Identity, public_key_of_certificate
-from node.crypto.notes import checkpoint_body, sign_note, verify_checkpoint, verify_cosignature
+from node.crypto.notes import (
+    checkpoint_body,
+    parse_checkpoint,
+    parse_note,
+    sign_note,
+    verify_checkpoint,
+    verify_cosignature,
+)
 from node.crypto.tlog import Frontier, leaf_hash
 from node.errors.audit import NoSuchEvent
 from node.errors.base import LeveretError
+from node.errors.crypto_identity import MalformedNote
 from node.model.audit import AuditEvent, AuditType
 from node.model.ids import PeerId
 from node.store import audit as rows
 from node.store import audit_tree, trust
 from node.store import witness as witnesses
+from node.store.audit import LogPart
 from node.store.engine import Database, Read
 
 CHECKPOINT_SECONDS = 1.0  # a change is covered by a signed head at most this much later
 MAX_PAGE = 1000
+_PROBLEMS_SHOWN = 20
+_MAX_DIGITS = 18  # of an incarnation: what the index can hold
 COSIGNED_LATELY = 60  # seconds: a witness of a head that old still vouches for the log as it stands
 
 
@@ -36,14 +47,26 @@ class CosignedHead:
 
 
 @dataclass(frozen=True, slots=True)
+class LogGap:
+    """What a restore left out: positions from ``first`` to before ``next``, of which some may have been used."""
+
+    first: int
+    next: int
+    incarnation: int  # of the tree that begins at ``next``
+
+
+@dataclass(frozen=True, slots=True)
 class AuditProof:
-    """What ``audit verify`` found."""
+    """What ``audit verify`` found. ``root`` is that of the newest tree, which begins at ``base``."""
 
     ok: bool
-    size: int
+    size: int  # the position after the last event
     root: str  # hexadecimal
     checkpoints: int
     problems: tuple[str, ...]
+    incarnation: int = 1
+    base: int = 0
+    gaps: tuple[LogGap, ...] = ()
     cosigned: tuple[CosignedHead, ...] = ()
 
 
@@ -62,14 +85,32 @@ def witness_name(peer: PeerId) -> str:
     return f"leveret/{peer.compact}/witness"
 
 
-def origin_of(identity: Identity) -> str:
+def origin_of(identity: Identity, incarnation: int = 1) -> str:
     """The log's name in checkpoints: the PeerId, so that a witness knows whose log it signs."""
-    return origin_of_peer(identity.peer_id)
+    return origin_of_peer(identity.peer_id, incarnation)
 
 
-def origin_of_peer(peer: PeerId) -> str:
-    """The name of a peer's log."""
-    return f"leveret/{peer.compact}/audit"
+def origin_of_peer(peer: PeerId, incarnation: int = 1) -> str:
+    """The name of a peer's log; each tree that begins after a restore has a name of its own."""
+    name = f"leveret/{peer.compact}/audit"
+    return name if incarnation == 1 else f"{name}/{incarnation}"
+
+
+def incarnation_of(note: str, peer: PeerId) -> int:
+    """Which tree of the log of ``peer`` a checkpoint, not verified yet, says that it is of.
+
+    Raises:
+        MalformedNote: of no log of this peer.
+    """
+    origin = parse_checkpoint(parse_note(note).text).origin
+    if origin == origin_of_peer(peer):
+        return 1
+    number = origin.removeprefix(origin_of_peer(peer) + "/")
+    if not (number.isascii() and number.isdigit() and len(number) <= _MAX_DIGITS and int(number) > 1):
+        raise MalformedNote
+    if origin != origin_of_peer(peer, int(number)):
+        raise MalformedNote
+    return int(number)
 
 
 class AuditLog:
@@ -97,17 +138,17 @@ class AuditLog:
     async def checkpoint(self) -> rows.CheckpointRow | None:
         """Sign the present tree head unless it is signed already."""
         async with self._db.read() as rx:
-            last = await rows.last_checkpoint(rx)
-            frontier = await rows.read_frontier(rx)
-        if frontier.size == 0 or (last is not None and last.size == frontier.size):
+            edge = await rows.read_edge(rx)
+            last = await rows.last_checkpoint(rx, edge.part)
+        size, incarnation = edge.tree.size, edge.part.incarnation
+        if size == 0 or (last is not None and last.size == size):
             return last
-        root = frontier.root()
-        body = checkpoint_body(origin_of(self._identity), frontier.size, root)
-        note = sign_note(self._identity, origin_of(self._identity), body)
-        row = rows.CheckpointRow(frontier.size, root, self._clock.now(), note)
+        root, origin = edge.tree.root(), origin_of(self._identity, incarnation)
+        note = sign_note(self._identity, origin, checkpoint_body(origin, size, root))
+        row = rows.CheckpointRow(incarnation, size, root, self._clock.now(), note)
         async with self._db.write() as tx:
             await rows.add_checkpoint(tx, row)
-            await audit_tree.fill(tx, row.size)
+            await audit_tree.fill(tx, edge.part, row.size)
         return row
 
     async def page(
@@ -120,29 +161,34 @@ class AuditLog:
     async def since(self, position: int = 0) -> AsyncIterator[rows.AuditRow]:
         """Every event from ``position`` to the end as it is now, oldest first; holds no transaction between batches."""
         async with self._db.read() as rx:
-            end = (await rows.read_frontier(rx)).size
+            end = (await rows.read_edge(rx)).end
         while position < end:
             async with self._db.read() as rx:
                 batch = await rows.page_from(rx, position, min(MAX_PAGE, end - position))
+            if not batch:
+                return
             for row in batch:
                 yield row
-            position += MAX_PAGE
+            position = batch[-1].position + 1
 
     async def inclusion(self, position: int) -> InclusionProof:
-        """Proof that an event stands in the newest signed head; raises NoSuchEvent."""
+        """Proof that an event stands in the newest signed head of its tree; raises NoSuchEvent."""
         async with self._db.read() as rx:
-            head = await rows.last_checkpoint(rx)
-            if head is None or position >= head.size:
+            part = next((p for p in reversed(await rows.parts(rx)) if p.base <= position), None)
+            head = None if part is None else await rows.last_checkpoint(rx, part)
+            if part is None or head is None or position - part.base >= head.size:
                 raise NoSuchEvent
-            path = await audit_tree.inclusion_path(rx, position, head.size)
-            return InclusionProof(position, await audit_tree.leaf_at(rx, position), tuple(path), head.note)
+            index = position - part.base
+            path = await audit_tree.inclusion_path(rx, part, index, head.size)
+            return InclusionProof(position, await audit_tree.leaf_at(rx, part, index), tuple(path), head.note)
 
     async def consistency(self, old: int, size: int) -> tuple[bytes, ...]:
-        """Proof that the first ``size`` events continue the first ``old``; raises NoSuchEvent."""
+        """Proof that the first ``size`` events of the newest tree continue the first ``old``; raises NoSuchEvent."""
         async with self._db.read() as rx:
-            if size > (await rows.read_frontier(rx)).size:
+            edge = await rows.read_edge(rx)
+            if size > edge.tree.size:
                 raise NoSuchEvent
-            return tuple(await audit_tree.consistency_path(rx, old, size))
+            return tuple(await audit_tree.consistency_path(rx, edge.part, old, size))
 
     async def verify(self) -> AuditProof:
         """Recompute the tree from the events' bytes and hold it against every signed checkpoint."""
@@ -151,37 +197,76 @@ class AuditLog:
 
 
 async def prove(rx: Read, identity: Identity) -> AuditProof:
-    """Check the whole log as one snapshot: positions without gaps, leaves, signatures, roots, the stored edge."""
+    """Check the whole log as one snapshot: positions without gaps, leaves, signatures, roots, the stored edge.
+
+    Gaps are where a restore began a new tree, and nowhere else.
+    """
     problems: list[str] = []
-    heads = {head.size: head for head in await rows.checkpoints(rx)}
-    problems += [f"checkpoint at {head.size}: {reason}" for head in heads.values() if (reason := _flaw(head, identity))]
+    gaps: list[LogGap] = []
+    checkpoints, end, tree = 0, 0, Frontier()
+    parts = await rows.parts(rx)
+    for number, part in enumerate(parts):
+        if number and part.base < end:
+            problems.append(f"the tree that begins at {part.base} overlaps the one before it")
+        if number:
+            gaps.append(LogGap(end, part.base, part.incarnation))
+        following = parts[number + 1].base if number + 1 < len(parts) else None
+        heads = {head.size: head for head in await rows.checkpoints(rx, part)}
+        checkpoints += len(heads)
+        tree = await _prove_part(rx, identity, part, following, heads, problems)
+        end = part.base + tree.size
+    if not await _edge_fits(rx, tree):
+        problems.append("the stored edge of the tree does not fit its events")
+    return AuditProof(
+        not problems,
+        end,
+        tree.root().hex(),
+        checkpoints,
+        tuple(problems[:_PROBLEMS_SHOWN]),
+        parts[-1].incarnation,
+        parts[-1].base,
+        tuple(gaps),
+        tuple(await _cosigned(rx, parts[-1])),
+    )
+
+
+async def _prove_part(
+    rx: Read,
+    identity: Identity,
+    part: LogPart,
+    following: int | None,
+    heads: dict[int, rows.CheckpointRow],
+    problems: list[str],
+) -> Frontier:
+    """Recompute one tree, as far as its events go without a gap; what is wrong is added to ``problems``."""
+    where = f" of log {part.incarnation}" if part.incarnation > 1 else ""
+    for head in heads.values():
+        if reason := _flaw(head, identity):
+            problems.append(f"checkpoint at {head.size}{where}: {reason}")
     tree = Frontier()
-    async for batch in rows.scan(rx):
+    async for batch in rows.scan(rx, part.base, following):
         for position, body, leaf in batch:
-            if position != tree.size:
-                problems.append(f"events {tree.size} to {position - 1} are missing")
-                return _proof(tree, heads, problems)
+            if position != part.base + tree.size:
+                problems.append(f"events {part.base + tree.size} to {position - 1} are missing")
+                return tree
             if leaf_hash(body) != leaf:
                 problems.append(f"event {position} was changed")
             tree.append(leaf_hash(body))
-            head = heads.get(tree.size)
-            if head is not None and head.root != tree.root():
-                problems.append(f"the log up to {tree.size} is not what the checkpoint signed")
+            known = heads.get(tree.size)
+            if known is not None and known.root != tree.root():
+                problems.append(f"the log up to {tree.size}{where} is not what the checkpoint signed")
     if heads and max(heads) > tree.size:
-        problems.append(f"the log was cut: {max(heads)} events were signed, {tree.size} are left")
-    if not await _edge_fits(rx, tree):
-        problems.append("the stored edge of the tree does not fit its events")
-    proof = _proof(tree, heads, problems)
-    return replace(proof, cosigned=tuple(await _cosigned(rx)))
+        problems.append(f"the log was cut: {max(heads)} events{where} were signed, {tree.size} are left")
+    return tree
 
 
-async def _cosigned(rx: Read) -> list[CosignedHead]:
+async def _cosigned(rx: Read, part: LogPart) -> list[CosignedHead]:
     """Who vouches for the newest head, or for one signed just before it; only what verifies counts."""
     found: list[CosignedHead] = []
     certificates = {row.peer_id: row.certificate for row in await trust.peers(rx)}
-    last = await rows.last_checkpoint(rx)
+    last = await rows.last_checkpoint(rx, part)
     newest_at = 0 if last is None else last.at
-    for one, head in await witnesses.newest_of_each(rx):
+    for one, head in await witnesses.newest_of_each(rx, part):
         if newest_at - head.at > COSIGNED_LATELY:
             continue
         with contextlib.suppress(LeveretError):  # what does not verify is as good as none
@@ -193,7 +278,7 @@ async def _cosigned(rx: Read) -> list[CosignedHead]:
 
 async def _edge_fits(rx: Read, tree: Frontier) -> bool:
     try:
-        stored = await rows.read_frontier(rx)
+        stored = (await rows.read_edge(rx)).tree
     except LeveretError:
         return False
     return (stored.size, stored.root()) == (tree.size, tree.root())
@@ -202,13 +287,9 @@ async def _edge_fits(rx: Read, tree: Frontier) -> bool:
 def _flaw(head: rows.CheckpointRow, identity: Identity) -> str:
     """Why a stored checkpoint cannot be believed; empty if it can."""
     try:
-        signed = verify_checkpoint(head.note, origin_of(identity), identity.public_key)
+        signed = verify_checkpoint(head.note, origin_of(identity, head.incarnation), identity.public_key)
     except LeveretError as exc:
         return exc.code
     if (signed.size, signed.root) != (head.size, head.root):
         return "its note says something else"
     return ""
-
-
-def _proof(tree: Frontier, heads: dict[int, rows.CheckpointRow], problems: list[str]) -> AuditProof:
-    return AuditProof(not problems, tree.size, tree.root().hex(), len(heads), tuple(problems[:20]))

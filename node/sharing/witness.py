@@ -21,11 +21,11 @@ from node.model.audit import AuditEvent, AuditType, Outcome
 from node.model.ids import PeerId
 from node.peers.client import PeerClients
 from node.peers.handlers_witness import MAX_CHECKPOINT_BYTES, WITNESS, AddCheckpoint, Held, Witness
-from node.sharing.audit import origin_of, origin_of_peer, witness_name
+from node.sharing.audit import incarnation_of, origin_of, origin_of_peer, witness_name
 from node.sharing.trust import TrustList
 from node.store import audit, audit_tree
 from node.store import witness as rows
-from node.store.audit import CheckpointRow
+from node.store.audit import CheckpointRow, LogPart
 from node.store.engine import Database, Write
 from node.store.witness import Conflict, Cosigned, Witnessed
 
@@ -61,25 +61,40 @@ class WitnessDesk:
         """
         parts = self._parts
         key = public_key_of_certificate(parts.trust.certificate_of(peer))
-        given = verify_checkpoint(asked.checkpoint, origin_of_peer(peer), key)
+        incarnation = incarnation_of(asked.checkpoint, peer)
+        given = verify_checkpoint(asked.checkpoint, origin_of_peer(peer, incarnation), key)
         now = parts.clock.now()
+        after = Witnessed(peer, incarnation, given.size, given.root, asked.checkpoint, now)
         async with parts.db.write() as tx:
             held = await rows.witnessed(tx, peer)
-            kind = "" if held is None else _contradiction(held, given.size, given.root)
-            size = 0 if held is None else held.size
+            before = held if held is not None and held.incarnation == incarnation else None
+            kind = "shrank" if held is not None and held.incarnation > incarnation else ""
+            kind = kind or ("" if before is None else _contradiction(before, given.size, given.root))
+            size = 0 if before is None else before.size
             if not kind and asked.old != size:
                 return Witness(size, None)
-            if not kind and held is not None and not _continues(held, given.size, given.root, asked.proof):
+            if not kind and before is not None and not _continues(before, given.size, given.root, asked.proof):
                 kind = "forked"
             if kind:
                 assert held is not None, "nothing contradicts nothing"
                 await self._accuse(tx, Conflict(peer, kind, held.note, asked.checkpoint, now))
             else:
-                await rows.put_witnessed(tx, Witnessed(peer, given.size, given.root, asked.checkpoint, now))
+                if held is not None and before is None:
+                    await self._note_restart(tx, held, after)
+                await rows.put_witnessed(tx, after)
         if kind:
             raise WitnessRefused(kind)
         text = parse_note(asked.checkpoint).text
         return Witness(given.size, cosign(parts.identity, witness_name(parts.identity.peer_id), text, now))
+
+    async def _note_restart(self, tx: Write, before: Witnessed, after: Witnessed) -> None:
+        """The peer says that it was restored: what it logged after ``before`` may be lost, and people should know."""
+        if not await rows.add_restart(tx, before, after):
+            return
+        detail: dict[str, str | int] = {"size": before.size, "incarnation": after.incarnation}
+        await audit.append(tx, AuditEvent(AuditType.PEER_LOG_RESTARTED, after.at, peer=after.peer, detail=detail))
+        log = self._parts.log
+        tx.after_commit(lambda: log.warning("a peer's audit log began anew, after a restore", peer=after.peer.log))
 
     async def held(self, peer: PeerId) -> Held:
         """What the peer's log was when this node co-signed it last."""
@@ -120,21 +135,22 @@ class Witnesses:
         """Once: every trusted peer that has not seen the newest head."""
         try:
             async with self._parts.db.read() as rx:
-                head = await audit.last_checkpoint(rx)
+                part = (await audit.read_edge(rx)).part
+                head = await audit.last_checkpoint(rx, part)
                 behind = [
                     peer
                     for peer in self._parts.trust.trusted()
-                    if head is not None and await rows.cosigned_size(rx, peer) < head.size
+                    if head is not None and await rows.cosigned_size(rx, peer, part) < head.size
                 ]
         except LeveretError as error:
             self._parts.log.warning("witnesses not asked", component="witness", code=error.code)
             return
         if head is not None and behind:
-            await asyncio.gather(*(self._ask_guarded(peer, head) for peer in behind))
+            await asyncio.gather(*(self._ask_guarded(peer, part, head) for peer in behind))
 
-    async def _ask_guarded(self, peer: PeerId, head: CheckpointRow) -> None:
+    async def _ask_guarded(self, peer: PeerId, part: LogPart, head: CheckpointRow) -> None:
         try:
-            await self._ask(peer, head)
+            await self._ask(peer, part, head)
         except RemoteRefusal as refusal:
             if refusal.remote_code == WitnessRefused.code:
                 await self._admit(peer, "forked")
@@ -142,11 +158,11 @@ class Witnesses:
         except LeveretError as error:
             self._parts.log.debug("head not co-signed", peer=peer.log, code=error.code)
 
-    async def _ask(self, peer: PeerId, head: CheckpointRow) -> None:
+    async def _ask(self, peer: PeerId, part: LogPart, head: CheckpointRow) -> None:
         async with self._parts.db.read() as rx:
-            old = await rows.cosigned_size(rx, peer)
+            old = await rows.cosigned_size(rx, peer, part)
         for _ in range(ATTEMPTS):
-            answer = await self._exchange(peer, head, old)
+            answer = await self._exchange(peer, part, head, old)
             if answer.line is not None:
                 await self._keep(peer, head, answer.line)
                 return
@@ -155,9 +171,9 @@ class Witnesses:
                 return
             old = answer.size
 
-    async def _exchange(self, peer: PeerId, head: CheckpointRow, old: int) -> Witness:
+    async def _exchange(self, peer: PeerId, part: LogPart, head: CheckpointRow, old: int) -> Witness:
         async with self._parts.db.read() as rx:
-            path = await audit_tree.consistency_path(rx, old, head.size)
+            path = await audit_tree.consistency_path(rx, part, old, head.size)
         asked = AddCheckpoint(old, [value.hex() for value in path], head.note)
         client = self._parts.clients.get(peer)
         return await client.call("POST", WITNESS, body=asked, response_type=Witness, max_bytes=MAX_ANSWER_BYTES)
@@ -167,7 +183,7 @@ class Witnesses:
         key = public_key_of_certificate(self._parts.trust.certificate_of(peer))
         at = verify_cosignature(head.note + line, witness_name(peer), key)
         async with self._parts.db.write() as tx:
-            await rows.add_cosignature(tx, Cosigned(peer, head.size, line, at))
+            await rows.add_cosignature(tx, Cosigned(peer, head.incarnation, head.size, line, at))
 
     async def _admit(self, peer: PeerId, kind: str) -> None:
         """A witness contradicts this node's log: it was restored, cut or rewritten. Said once while the node runs.
@@ -204,15 +220,22 @@ class Witnesses:
             held = await client.call("GET", WITNESS, response_type=Held, max_bytes=MAX_CHECKPOINT_BYTES)
             if not held.checkpoint:
                 return ""
-            seen = verify_checkpoint(held.checkpoint, origin_of(parts.identity), parts.identity.public_key)
+            incarnation = incarnation_of(held.checkpoint, parts.identity.peer_id)
+            origin = origin_of(parts.identity, incarnation)
+            seen = verify_checkpoint(held.checkpoint, origin, parts.identity.public_key)
         except LeveretError:
             return ""  # away, or it shows nothing that this node signed: it contradicts nothing
         try:
             async with parts.db.read() as rx:
-                root = await audit_tree.root_at(rx, seen.size)
+                part = (await audit.read_edge(rx)).part
+                if incarnation < part.incarnation:
+                    return ""  # of before a restore, which is on record: it will see the new tree soon
+                root = await audit_tree.root_at(rx, part, seen.size) if incarnation == part.incarnation else b""
         except LeveretError as error:
             is_short = isinstance(error, NoSuchEvent) or error.code == "audit_damaged"
             return f"witness {peer.short} co-signed {seen.size} events; this log has fewer" if is_short else ""
+        if not root:
+            return f"witness {peer.short} co-signed a later log than this one; this node was put back to an older state"
         return "" if root == seen.root else f"witness {peer.short} co-signed another log up to {seen.size}"
 
 

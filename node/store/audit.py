@@ -1,4 +1,8 @@
-"""The audit log's rows. :func:`append` runs in the transaction of the thing it records."""
+"""The audit log's rows. :func:`append` runs in the transaction of the thing it records.
+
+The log is one sequence of positions. It consists of one tree, and of one more after each restore: what was logged
+between a backup and the disaster is lost, so the old tree cannot be continued, and begins no second time.
+"""
 
 import secrets
 from collections.abc import AsyncIterator
@@ -7,7 +11,7 @@ from dataclasses import dataclass
 import msgspec
 
 from node.crypto.tlog import Frontier, leaf_hash
-from node.errors.audit import AuditLogDamaged
+from node.errors.audit import AuditLogDamaged, LogAwaitsPeers
 from node.model.audit import AuditEvent, AuditType, Outcome
 from node.model.ids import PatientKey, PeerId, RequestId, StudyInstanceUID
 from node.store.engine import Read, Write
@@ -43,9 +47,31 @@ class AuditRow:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckpointRow:
-    """A signed tree head."""
+class LogPart:
+    """One tree of the log. ``incarnation`` is 1 for the first, larger for each that began after a restore."""
 
+    incarnation: int
+    base: int  # position of its first event
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """Where the log ends: its newest tree, as far as appending needs it."""
+
+    part: LogPart
+    tree: Frontier
+
+    @property
+    def end(self) -> int:
+        """The position that the next event will have."""
+        return self.part.base + self.tree.size
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointRow:
+    """A signed tree head; ``size`` counts the events of its tree."""
+
+    incarnation: int
     size: int
     root: bytes
     at: int
@@ -53,28 +79,57 @@ class CheckpointRow:
 
 
 async def append(tx: Write, event: AuditEvent) -> int:
-    """Add ``event`` to the log within the caller's transaction; returns its position."""
+    """Add ``event`` to the log within the caller's transaction; returns its position.
+
+    Raises:
+        LogAwaitsPeers: this node was restored, and has not asked its peers yet what they saw of the log.
+    """
+    if await tx.fetch_value("SELECT EXISTS (SELECT 1 FROM restoration WHERE asked_at IS NULL)"):
+        raise LogAwaitsPeers
     body = encode(event, secrets.token_bytes(SALT_BYTES))
     leaf = leaf_hash(body)
-    frontier = await read_frontier(tx)
-    position = frontier.size
-    frontier.append(leaf)
+    edge = await read_edge(tx)
+    position = edge.end
+    edge.tree.append(leaf)
     await tx.execute(
         "INSERT INTO audit_event (position, at, type, body, leaf) VALUES (?, ?, ?, ?, ?)",
         (position, event.at, event.type.value, body, leaf),
     )
-    await tx.execute(
-        "INSERT INTO audit_frontier (id, frontier) VALUES (1, ?)"
-        " ON CONFLICT (id) DO UPDATE SET frontier = excluded.frontier",
-        (frontier.serialise(),),
-    )
+    await _put_frontier(tx, edge.tree)
     return position
 
 
-async def read_frontier(rx: Read) -> Frontier:
-    """The tree's right edge (empty for a new node)."""
-    stored = await rx.fetch_value("SELECT frontier FROM audit_frontier WHERE id = 1")
-    return Frontier() if stored is None else Frontier.parse(bytes(stored))
+async def read_edge(rx: Read) -> Edge:
+    """Where the log ends (its tree is empty for a new node)."""
+    row = await rx.fetch_one(
+        "SELECT incarnation, base, (SELECT frontier FROM audit_frontier WHERE id = 1) FROM audit_log"
+        " ORDER BY incarnation DESC LIMIT 1"
+    )
+    assert row is not None, "the migration made the first"
+    return Edge(LogPart(row[0], row[1]), Frontier() if row[2] is None else Frontier.parse(bytes(row[2])))
+
+
+async def parts(rx: Read) -> list[LogPart]:
+    """The trees of the log, oldest first."""
+    return [
+        LogPart(r[0], r[1]) for r in await rx.fetch_all("SELECT incarnation, base FROM audit_log ORDER BY incarnation")
+    ]
+
+
+async def begin_part(tx: Write, part: LogPart, now: int) -> None:
+    """Go on with a new, empty tree; the old one stays as it is."""
+    await tx.execute(
+        "INSERT INTO audit_log (incarnation, base, began_at) VALUES (?, ?, ?)", (part.incarnation, part.base, now)
+    )
+    await _put_frontier(tx, Frontier())
+
+
+async def _put_frontier(tx: Write, tree: Frontier) -> None:
+    await tx.execute(
+        "INSERT INTO audit_frontier (id, frontier) VALUES (1, ?)"
+        " ON CONFLICT (id) DO UPDATE SET frontier = excluded.frontier",
+        (tree.serialise(),),
+    )
 
 
 async def page(rx: Read, *, before: int | None, limit: int, types: tuple[AuditType, ...] = ()) -> list[AuditRow]:
@@ -97,13 +152,15 @@ async def page_from(rx: Read, position: int, limit: int) -> list[AuditRow]:
     return [_row(r[0], r[1], r[2]) for r in rows]
 
 
-async def scan(rx: Read, *, batch: int = 2000) -> AsyncIterator[list[tuple[int, bytes, bytes]]]:
-    """The whole log in order, as lists of (position, body, leaf)."""
-    position = 0
+async def scan(
+    rx: Read, start: int, end: int | None, *, batch: int = 2000
+) -> AsyncIterator[list[tuple[int, bytes, bytes]]]:
+    """The log from ``start`` to before ``end`` (None: to its end) in order, as lists of (position, body, leaf)."""
+    position, bound = start, 2**63 - 1 if end is None else end
     while True:
         rows = await rx.fetch_all(
-            "SELECT position, body, leaf FROM audit_event WHERE position >= ? ORDER BY position LIMIT ?",
-            (position, batch),
+            "SELECT position, body, leaf FROM audit_event WHERE position >= ? AND position < ? ORDER BY position LIMIT ?",
+            (position, bound, batch),
         )
         if not rows:
             return
@@ -114,21 +171,27 @@ async def scan(rx: Read, *, batch: int = 2000) -> AsyncIterator[list[tuple[int, 
 async def add_checkpoint(tx: Write, checkpoint: CheckpointRow) -> None:
     """Keep a signed tree head; one of the same size is kept once."""
     await tx.execute(
-        "INSERT INTO audit_checkpoint (size, root, at, note) VALUES (?, ?, ?, ?) ON CONFLICT (size) DO NOTHING",
-        (checkpoint.size, checkpoint.root, checkpoint.at, checkpoint.note),
+        "INSERT INTO audit_checkpoint (incarnation, size, root, at, note) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        (checkpoint.incarnation, checkpoint.size, checkpoint.root, checkpoint.at, checkpoint.note),
     )
 
 
-async def checkpoints(rx: Read) -> list[CheckpointRow]:
-    """All signed tree heads, oldest first."""
-    rows = await rx.fetch_all("SELECT size, root, at, note FROM audit_checkpoint ORDER BY size")
-    return [CheckpointRow(r[0], bytes(r[1]), r[2], r[3]) for r in rows]
+async def checkpoints(rx: Read, part: LogPart) -> list[CheckpointRow]:
+    """All signed heads of one tree, oldest first."""
+    rows = await rx.fetch_all(
+        "SELECT incarnation, size, root, at, note FROM audit_checkpoint WHERE incarnation = ? ORDER BY size",
+        (part.incarnation,),
+    )
+    return [CheckpointRow(r[0], r[1], bytes(r[2]), r[3], r[4]) for r in rows]
 
 
-async def last_checkpoint(rx: Read) -> CheckpointRow | None:
-    """The newest signed tree head."""
-    row = await rx.fetch_one("SELECT size, root, at, note FROM audit_checkpoint ORDER BY size DESC LIMIT 1")
-    return None if row is None else CheckpointRow(row[0], bytes(row[1]), row[2], row[3])
+async def last_checkpoint(rx: Read, part: LogPart) -> CheckpointRow | None:
+    """The newest signed head of one tree."""
+    row = await rx.fetch_one(
+        "SELECT incarnation, size, root, at, note FROM audit_checkpoint WHERE incarnation = ? ORDER BY size DESC LIMIT 1",
+        (part.incarnation,),
+    )
+    return None if row is None else CheckpointRow(row[0], row[1], bytes(row[2]), row[3], row[4])
 
 
 def encode(event: AuditEvent, salt: bytes) -> bytes:

@@ -114,6 +114,9 @@ def shown_proof(proof: AuditProof) -> dict[str, Any]:
         "cosigned_by": [one.peer.full for one in proof.cosigned],
         "cosigned": [{"peer_id": one.peer.full, "size": one.size, "at": one.at} for one in proof.cosigned],
         "checkpoints": proof.checkpoints,
+        "incarnation": proof.incarnation,  # of the newest tree; 1: this node was never restored
+        "base": proof.base,  # the position at which that tree begins
+        "gaps": [{"first": g.first, "next": g.next, "incarnation": g.incarnation} for g in proof.gaps],
         "problems": list(proof.problems),
     }
 

@@ -5,7 +5,7 @@ Appending is not here: every use case appends its event in its own transaction (
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 
 from node.clock import Clock
@@ -213,7 +213,8 @@ async def prove(rx: Read, identity: Identity) -> AuditProof:
         following = parts[number + 1].base if number + 1 < len(parts) else None
         heads = {head.size: head for head in await rows.checkpoints(rx, part)}
         checkpoints += len(heads)
-        tree = await _prove_part(rx, identity, part, following, heads, problems)
+        problems += _flaws(heads.values(), identity)
+        tree = await _prove_part(rx, part, following, heads, problems)
         end = part.base + tree.size
     if not await _edge_fits(rx, tree):
         problems.append("the stored edge of the tree does not fit its events")
@@ -232,17 +233,13 @@ async def prove(rx: Read, identity: Identity) -> AuditProof:
 
 async def _prove_part(
     rx: Read,
-    identity: Identity,
     part: LogPart,
     following: int | None,
     heads: dict[int, rows.CheckpointRow],
     problems: list[str],
 ) -> Frontier:
     """Recompute one tree, as far as its events go without a gap; what is wrong is added to ``problems``."""
-    where = f" of log {part.incarnation}" if part.incarnation > 1 else ""
-    for head in heads.values():
-        if reason := _flaw(head, identity):
-            problems.append(f"checkpoint at {head.size}{where}: {reason}")
+    where = _where(part.incarnation)
     tree = Frontier()
     async for batch in rows.scan(rx, part.base, following):
         for position, body, leaf in batch:
@@ -282,6 +279,18 @@ async def _edge_fits(rx: Read, tree: Frontier) -> bool:
     except LeveretError:
         return False
     return (stored.size, stored.root()) == (tree.size, tree.root())
+
+
+def _where(incarnation: int) -> str:
+    return f" of log {incarnation}" if incarnation > 1 else ""
+
+
+def _flaws(heads: Iterable[rows.CheckpointRow], identity: Identity) -> list[str]:
+    return [
+        f"checkpoint at {head.size}{_where(head.incarnation)}: {reason}"
+        for head in heads
+        if (reason := _flaw(head, identity))
+    ]
 
 
 def _flaw(head: rows.CheckpointRow, identity: Identity) -> str:

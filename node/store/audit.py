@@ -159,7 +159,8 @@ async def scan(
     position, bound = start, 2**63 - 1 if end is None else end
     while True:
         rows = await rx.fetch_all(
-            "SELECT position, body, leaf FROM audit_event WHERE position >= ? AND position < ? ORDER BY position LIMIT ?",
+            "SELECT position, body, leaf FROM audit_event WHERE position >= ? AND position < ?"
+            " ORDER BY position LIMIT ?",
             (position, bound, batch),
         )
         if not rows:
@@ -171,7 +172,8 @@ async def scan(
 async def add_checkpoint(tx: Write, checkpoint: CheckpointRow) -> None:
     """Keep a signed tree head; one of the same size is kept once."""
     await tx.execute(
-        "INSERT INTO audit_checkpoint (incarnation, size, root, at, note) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        "INSERT INTO audit_checkpoint (incarnation, size, root, at, note) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT DO NOTHING",
         (checkpoint.incarnation, checkpoint.size, checkpoint.root, checkpoint.at, checkpoint.note),
     )
 
@@ -188,7 +190,8 @@ async def checkpoints(rx: Read, part: LogPart) -> list[CheckpointRow]:
 async def last_checkpoint(rx: Read, part: LogPart) -> CheckpointRow | None:
     """The newest signed head of one tree."""
     row = await rx.fetch_one(
-        "SELECT incarnation, size, root, at, note FROM audit_checkpoint WHERE incarnation = ? ORDER BY size DESC LIMIT 1",
+        "SELECT incarnation, size, root, at, note FROM audit_checkpoint WHERE incarnation = ?"
+        " ORDER BY size DESC LIMIT 1",
         (part.incarnation,),
     )
     return None if row is None else CheckpointRow(row[0], row[1], bytes(row[2]), row[3], row[4])

@@ -44,7 +44,8 @@ class Conflict:
 async def add_cosignature(tx: Write, one: Cosigned) -> None:
     """Keep a cosignature; the first of a peer for a size stands."""
     await tx.execute(
-        "INSERT INTO audit_cosignature (incarnation, size, peer, line, at) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        "INSERT INTO audit_cosignature (incarnation, size, peer, line, at) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT DO NOTHING",
         (one.incarnation, one.size, one.peer.digest, one.line, one.at),
     )
 

@@ -22,7 +22,10 @@ from node.peers.handlers_witness import MAX_PROOF, WITNESS, AddCheckpoint, Held,
 from node.sharing.audit import AuditLog, origin_of, witness_name
 from node.sharing.witness import WitnessDesk, Witnesses, WitnessParts
 from node.store import witness as rows
+from node.store.audit import LogPart
 from node.store.engine import Database
+
+FIRST = LogPart(1, 0)
 
 
 class Facility(Peered):
@@ -95,7 +98,7 @@ async def test_a_cosignature_is_what_c2sp_says(two: tuple[Facility, Facility]) -
     await north.grow(3)
     await north.witnesses.round()
     async with north.db.read() as rx:
-        ((one, head),) = await rows.newest_of_each(rx)
+        ((one, head),) = await rows.newest_of_each(rx, FIRST)
     assert verify_cosignature(head.note + one.line, witness_name(lake.peer_id), lake.identity.public_key) == one.at
     with pytest.raises(BadSignature):
         verify_cosignature(head.note + one.line, witness_name(north.peer_id), north.identity.public_key)

@@ -103,6 +103,7 @@ class ConsentSettings:
 
     code_failures: int = 10  # failed proofs that lock a code
     peer_failures: int = 50  # failed proofs a day that lock a peer out of share codes
+    link_failures: int = 5  # wrong passcodes that close a link, over its whole life
     emergency_daily: int = 0  # releases a day by break-glass, all peers together; 0: break-glass is off
 
 

@@ -11,6 +11,7 @@ from node.api.cookies import CSRF_FIELD, SESSION, read_cookie, require_own_page
 from node.api.forms import FORM, form_fields
 from node.errors.access import Forbidden, Unauthenticated
 from node.model.access import Caller, Role
+from node.sharing.health_links.keeping import TOKEN_PREFIX, HealthLinks
 from node.sharing.sessions import Sessions
 from node.sharing.users import Users
 
@@ -21,9 +22,10 @@ _ROOT = 0
 class TcpAuth:
     """Callers on TCP: the user of a bearer token, else whoever the session cookie says."""
 
-    def __init__(self, users: Users, sessions: Sessions) -> None:
+    def __init__(self, users: Users, sessions: Sessions, links: HealthLinks) -> None:
         self._users = users
         self._sessions = sessions
+        self._links = links
 
     async def __call__(self, request: web.Request) -> Caller | None:
         """The caller; None without token and cookie.
@@ -37,7 +39,8 @@ class TcpAuth:
             return await self._by_cookie(request)
         if scheme.lower() != "bearer":
             raise Unauthenticated
-        return await self._users.by_token(token.strip())
+        token = token.strip()
+        return await (self._links if token.startswith(TOKEN_PREFIX) else self._users).by_token(token)
 
     async def _by_cookie(self, request: web.Request) -> Caller | None:
         text = read_cookie(request)

@@ -68,6 +68,7 @@ class Route:
     status: int = 200
     socket_only: bool = False  # the admin socket's alone
     quiet: bool = False  # too frequent for the access log at its usual level
+    anywhere: bool = False  # pages of other sites may call it, for it looks at no cookie
     page: bool = False  # for people: errors are pages, too, and who is not signed in is asked to
 
 
@@ -111,6 +112,8 @@ def aiohttp_routes(routes: Iterable[Route], authenticate: Authenticate) -> list[
 
 async def _greet(route: Route, request: web.Request, authenticate: Authenticate) -> None:
     """What anybody may open: a page shows who is signed in; what changes something comes from a page of this node."""
+    if route.anywhere:
+        return
     if request.method not in SAFE_METHODS:
         require_same_origin(request)
     elif route.page:

@@ -30,6 +30,7 @@ from node.metrics import Metrics
 from node.model.origin import is_loopback
 from node.model.trust import Address
 from node.sharing.audit import AuditLog
+from node.sharing.health_links.keeping import HealthLinks
 from node.sharing.sessions import Sessions
 from node.sharing.users import Users
 
@@ -57,6 +58,7 @@ class ApiServer:
         directory: Path,
         users: Users,
         sessions: Sessions,
+        links: HealthLinks,
         pages: Pages,
         audit: AuditLog,
         clock: Clock,
@@ -69,6 +71,8 @@ class ApiServer:
         self._directory = directory
         self._users = users
         self._sessions = sessions
+        self._links = links
+        self._running: set[web.Request] = set()
         self._pages = pages
         self._page_paths = {r.path for r in routes if r.page}
         self._denials = Denials(audit, clock, log)
@@ -108,13 +112,19 @@ class ApiServer:
         """Stop listening, give running answers a moment."""
         await self._stack.aclose()
 
+    def cut_off(self, actor: str) -> None:
+        """End every answer that is on its way to ``actor``, who may see nothing any more."""
+        for request in self._running:
+            if request.get(ACTOR) == actor and request.transport is not None:
+                request.transport.abort()
+
     async def _serve_tcp(self, stack: contextlib.AsyncExitStack, listening: socket.socket) -> None:
         tls = self._tls
         if tls is not None:
             await asyncio.to_thread(tls.refresh, self._reach.hosts, self._clock.now())
             await stack.enter_async_context(_while_open(self._watch_certificate(tls)))
         routes = [r for r in self._routes if not r.socket_only]
-        authenticate = TcpAuth(self._users, self._sessions)
+        authenticate = TcpAuth(self._users, self._sessions, self._links)
         listener = Listener(listening, (lambda: tls.context) if tls else None, self._clock, self._log)
         stack.callback(listener.abort_all)  # after the runner has given them a moment
         runner = await self._runner(stack, routes, authenticate, middlewares=[self._surround, self._check_host])
@@ -159,10 +169,12 @@ class ApiServer:
     async def _surround(self, request: web.Request, handler: _Wrapped) -> web.StreamResponse:
         started = self._clock.monotonic()
         status = _SERVER_FAULT
+        self._running.add(request)
         try:
             answer = await self._answer(request, handler)
             status = answer.status
         finally:
+            self._running.discard(request)
             self._account(request, status, self._clock.monotonic() - started)
         return answer
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from node.api.reach import Reach
 from node.app.background import Background
 from node.app.delivery import Delivery, build_delivery
+from node.app.links import Links, build_links
 from node.app.network import Network
 from node.app.storage import Storage
 from node.clock import Clock
@@ -12,6 +13,7 @@ from node.config import Settings
 from node.crypto.identity import Identity
 from node.log import Logger
 from node.metrics import Metrics
+from node.model.access import Role
 from node.model.ids import RequestId
 from node.peers import handlers_feed, handlers_offers, handlers_requests, handlers_withdrawals, handlers_witness
 from node.sharing.announce import Announcer
@@ -102,6 +104,7 @@ class Exchange:
     delivery: Delivery
     retention: Retention
     scrub: Scrub
+    links: Links
     visibility: Visibility
 
     def run(self, background: Background) -> None:
@@ -130,6 +133,7 @@ def build_exchange(basis: Basis) -> Exchange:
     engine, requests = _requesting(basis, holder)
     lifecycle = _lifecycle(basis, ingest, parts.server, engine)
     codes, consents = _consenting(parts, inbox, lifecycle.withdrawals)
+    links = build_links(basis, sessions)
     return Exchange(
         users=Users(basis.storage.db, basis.clock, sessions),
         sessions=sessions,
@@ -151,7 +155,8 @@ def build_exchange(basis: Basis) -> Exchange:
         delivery=build_delivery(basis, basis.pacs, engine.changed),
         retention=_retention(basis),
         scrub=_scrub(basis),
-        visibility=Visibility({}),
+        links=links,
+        visibility=Visibility({Role.RECIPIENT: links.keeping}),
     )
 
 

@@ -11,12 +11,15 @@ from node.api.dicomweb.rendered import Rendered
 from node.api.dicomweb.retrieval import Finder
 from node.api.dicomweb.stow import Stow
 from node.api.dicomweb.wado import Wado
+from node.api.links.page import LinkPage
+from node.api.links.protocol import LinkProtocol
 from node.api.rest.announcements import AnnouncementsResource
 from node.api.rest.audit import AuditResource
 from node.api.rest.consents import ConsentsResource
 from node.api.rest.corrections import CorrectionsResource
 from node.api.rest.deliveries import DeliveriesResource
 from node.api.rest.health import Health
+from node.api.rest.health_links import HealthLinksResource
 from node.api.rest.inbox import InboxResource
 from node.api.rest.links import LinksResource
 from node.api.rest.offers import OffersResource
@@ -98,6 +101,7 @@ def api_routes(
             issuer=basis.issuer,
         ),
         LinksResource(exchange.delivery.links, issuer=basis.issuer),
+        *_health_links(basis, exchange, web.pages),
         DeliveriesResource(exchange.delivery.deliveries),
         InboxResource(exchange.inbox),
         PacsResource(basis.pacs),
@@ -114,6 +118,15 @@ def api_routes(
     routes = [route for resource in resources for route in resource.routes()]
     openapi.describe(routes)
     return routes
+
+
+def _health_links(basis: Basis, exchange: Exchange, pages: Pages) -> tuple[HealthLinksResource, LinkProtocol, LinkPage]:
+    links = exchange.links
+    return (
+        HealthLinksResource(links.keeping, issuer=basis.issuer, clock=basis.clock),
+        LinkProtocol(links.opening),
+        LinkPage(pages, links.keeping),
+    )
 
 
 def _pixels(basis: Basis, finder: Finder) -> tuple[Frames, BulkData, Rendered]:

@@ -26,6 +26,7 @@ from node.log import Logger
 from node.metrics import Metrics
 from node.model.audit import AuditEvent, AuditType
 from node.model.trust import Address
+from node.sharing.health_links.keeping import link_actor
 
 
 class Node:
@@ -97,6 +98,7 @@ class Node:
         scp = await stack.enter_async_context(dimse.scp)
         background = self._background = await stack.enter_async_context(Background(log))
         api = await stack.enter_async_context(self._api(basis, exchange))
+        exchange.links.keeping.on_ended(lambda link_id: api.cut_off(link_actor(link_id)))
         self._listeners = {
             "peer": str(network.server.address),
             "api": str(api.address),
@@ -135,6 +137,7 @@ class Node:
             directory=self._directory,
             users=exchange.users,
             sessions=exchange.sessions,
+            links=exchange.links.keeping,
             pages=pages,
             audit=basis.storage.audit,
             clock=basis.clock,

@@ -24,7 +24,7 @@ _PACK_FROM = 1024  # bytes: smaller answers are sent as they are
 
 
 class Pages:
-    """Renders the templates of ``web``, ``console`` and ``portal``.
+    """Renders the templates of ``web``, ``console``, ``portal`` and ``links``.
 
     Every template knows ``asset(name)`` (its address), ``session`` (None: nobody is signed in), ``csrf`` (the token for
     forms, perhaps empty), ``node_name`` and ``path`` (of the request); those for patients speak by ``t``, in ``language``,
@@ -32,7 +32,7 @@ class Pages:
     """
 
     def __init__(self, assets: Assets, *, node_name: str) -> None:
-        loaders = [PackageLoader(f"node.api.{room}") for room in ("web", "console", "portal")]
+        loaders = [PackageLoader(f"node.api.{room}") for room in ("web", "console", "portal", "links")]
         self.environment = Environment(
             loader=ChoiceLoader(loaders),
             autoescape=True,

@@ -72,7 +72,7 @@ class ApiServer:
         self._users = users
         self._sessions = sessions
         self._links = links
-        self._running: set[web.Request] = set()
+        self._running: dict[int, web.Request] = {}  # by identity: requests are mappings, and have no hash
         self._pages = pages
         self._page_paths = {r.path for r in routes if r.page}
         self._denials = Denials(audit, clock, log)
@@ -114,7 +114,7 @@ class ApiServer:
 
     def cut_off(self, actor: str) -> None:
         """End every answer that is on its way to ``actor``, who may see nothing any more."""
-        for request in self._running:
+        for request in self._running.values():
             if request.get(ACTOR) == actor and request.transport is not None:
                 request.transport.abort()
 
@@ -169,12 +169,12 @@ class ApiServer:
     async def _surround(self, request: web.Request, handler: _Wrapped) -> web.StreamResponse:
         started = self._clock.monotonic()
         status = _SERVER_FAULT
-        self._running.add(request)
+        self._running[id(request)] = request
         try:
             answer = await self._answer(request, handler)
             status = answer.status
         finally:
-            self._running.discard(request)
+            del self._running[id(request)]
             self._account(request, status, self._clock.monotonic() - started)
         return answer
 

@@ -24,6 +24,7 @@ _COMMANDS = {
     "peers": "node.cli.peers:peers",
     "announce": "node.cli.priors:announce",
     "share-code": "node.cli.share_codes:share_code",
+    "health-link": "node.cli.health_links:health_link",
     "consent": "node.cli.consents:consent",
     "priors": "node.cli.priors:priors",
     "request": "node.cli.requests:request",

@@ -196,7 +196,7 @@ class _Maker:
 
 def _series(series: SeriesSummary) -> dict[str, Any]:
     made: dict[str, Any] = {
-        "uid": series.series_instance_uid,
+        "uid": str(series.series_instance_uid),
         "modality": {"system": _DCM, "code": series.modality},
         "numberOfInstances": series.instances,
     }

@@ -46,7 +46,7 @@ class LinkSecrets:
 
 async def add(tx: Write, link: HealthLink, *, url_digest: bytes, secrets: LinkSecrets) -> None:
     """Keep a new link."""
-    studies = msgspec.json.encode(sorted(link.scope.studies)).decode()
+    studies = msgspec.json.encode(sorted(map(str, link.scope.studies))).decode()
     await tx.execute(
         "INSERT INTO health_link (link_id, url_digest, key, issuer, patient_id, studies, from_date, to_date, label,"
         " purpose, consent, direct, passcode, attempts, uses, created_at, created_by, expires_at)"

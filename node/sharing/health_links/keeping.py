@@ -24,6 +24,7 @@ from node.model.health_link import (
 )
 from node.model.ids import PatientKey, StudyInstanceUID
 from node.model.instance import StudySummary
+from node.sharing.reading import caught_up
 from node.sharing.sessions import Sessions
 from node.store import audit, directives
 from node.store import health_links as rows
@@ -118,6 +119,7 @@ class HealthLinks:
 
     async def preview(self, order: LinkOrder) -> list[StudySummary]:
         """Exactly the studies that a link like that would show now, newest first; raises NothingToLink."""
+        await caught_up(self._store)
         async with self._db.read() as rx:
             shown = await self._covered(rx, order.patient, order)
         if not shown or not order.scope.studies <= {study.study_instance_uid for study in shown}:
@@ -223,6 +225,7 @@ class HealthLinks:
 
     async def studies(self, link: HealthLink) -> list[StudySummary]:
         """The studies that a link covers now, newest first."""
+        await caught_up(self._store)
         async with self._db.read() as rx:
             return await self._covered(rx, link.patient, link)
 

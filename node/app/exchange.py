@@ -7,6 +7,7 @@ from node.app.background import Background
 from node.app.delivery import Delivery, build_delivery
 from node.app.links import Links, build_links
 from node.app.network import Network
+from node.app.portal import Portal, build_portal
 from node.app.storage import Storage
 from node.clock import Clock
 from node.config import Settings
@@ -105,6 +106,7 @@ class Exchange:
     retention: Retention
     scrub: Scrub
     links: Links
+    portal: Portal
     visibility: Visibility
 
     def run(self, background: Background) -> None:
@@ -133,7 +135,7 @@ def build_exchange(basis: Basis) -> Exchange:
     engine, requests = _requesting(basis, holder)
     lifecycle = _lifecycle(basis, ingest, parts.server, engine)
     codes, consents = _consenting(parts, inbox, lifecycle.withdrawals)
-    links = build_links(basis, sessions)
+    links, portal = build_links(basis, sessions), build_portal(basis, sessions)
     return Exchange(
         users=Users(basis.storage.db, basis.clock, sessions),
         sessions=sessions,
@@ -156,7 +158,8 @@ def build_exchange(basis: Basis) -> Exchange:
         retention=_retention(basis),
         scrub=_scrub(basis),
         links=links,
-        visibility=Visibility({Role.RECIPIENT: links.keeping}),
+        portal=portal,
+        visibility=Visibility({Role.RECIPIENT: links.keeping, Role.PATIENT: portal.records}),
     )
 
 

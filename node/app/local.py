@@ -41,6 +41,7 @@ from node.api.web.assets import Assets
 from node.api.web.pages import Pages
 from node.app.console import Resource, console_pages
 from node.app.exchange import Basis, Exchange
+from node.app.portal import account_pages
 from node.dicom.outgoing import Copies
 from node.sharing.export import Source
 from node.sharing.history import History
@@ -69,6 +70,7 @@ def api_routes(
         openapi,
         web.assets,
         *console_pages(basis, exchange, web.pages),
+        *account_pages(exchange.portal, exchange.sessions, web.pages),
         _status(basis, exchange, addresses, problems),
         UsersResource(exchange.users),
         PeersResource(trust=network.trust, pairing=network.pairing, presence=network.presence, nearby=network.nearby),

@@ -38,6 +38,11 @@ async def end_sessions_of(tx: Write, actor: str) -> None:
     await tx.execute("DELETE FROM session WHERE actor = ?", (actor,))
 
 
+async def end_other_sessions(tx: Write, session: Session) -> None:
+    """Forget all sessions of who has ``session``, but not that one."""
+    await tx.execute("DELETE FROM session WHERE actor = ? AND csrf <> ?", (session.caller.actor, session.csrf))
+
+
 async def failures_of(rx: Read, account: str) -> tuple[int, int]:
     """How often signing in failed since it last succeeded, and when it failed last (0, 0: never)."""
     row = await rx.fetch_one("SELECT failures, last_at FROM login_failure WHERE account = ?", (account,))

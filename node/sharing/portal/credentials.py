@@ -1,4 +1,4 @@
-"""Passphrases and sign-in names: what may be one, how it is hashed, how it is checked in the same time for everybody."""
+"""Passphrases and sign-in names: what may be one, and how it is checked in the same time for everybody."""
 
 import asyncio
 import unicodedata

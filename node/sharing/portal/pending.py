@@ -31,10 +31,15 @@ class Pending(Generic[_T]):
     def put(self, value: _T) -> str:
         """Keep ``value``; its name."""
         name = secrets.token_urlsafe(_TOKEN_BYTES)
+        self.keep(name, value)
+        return name
+
+    def keep(self, name: str, value: _T) -> None:
+        """Keep ``value`` under a name that somebody else made, and nobody can guess."""
+        self._kept.pop(name, None)
         self._kept[name] = (self._clock.monotonic() + self._seconds, value)
         while len(self._kept) > MAX_PENDING:
             self._kept.popitem(last=False)
-        return name
 
     def look(self, name: str) -> _T | None:
         """The value, which stays; None if there is none any more."""

@@ -1,0 +1,72 @@
+"""The portal: its use cases and its pages."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from node.api.portal.enrol import EnrolPages
+from node.api.portal.signin import SignInPages
+from node.api.routing import Route
+from node.api.web.pages import Pages
+from node.sharing.portal.accounts import Accounts
+from node.sharing.portal.credentials import Passphrases
+from node.sharing.portal.enrolment import Enrolment
+from node.sharing.portal.parts import PortalParts
+from node.sharing.portal.passkeys import Passkeys
+from node.sharing.portal.pending import Patience
+from node.sharing.portal.proxies import Proxies
+from node.sharing.portal.records import Records
+from node.sharing.sessions import Sessions
+
+if TYPE_CHECKING:
+    from node.app.exchange import Basis
+
+
+class Resource(Protocol):
+    """Something with routes."""
+
+    def routes(self) -> Iterable[Route]:
+        """The routes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Portal:
+    """What patients, and staff for them, do with accounts."""
+
+    enrolment: Enrolment
+    accounts: Accounts
+    passkeys: Passkeys
+    records: Records
+    proxies: Proxies
+
+
+def build_portal(basis: "Basis", sessions: Sessions) -> Portal:
+    """Build it."""
+    parts = PortalParts(
+        db=basis.storage.db,
+        sessions=sessions,
+        settings=basis.settings.portal,
+        facility=basis.settings.node.name,
+        url=lambda: basis.reach.url,
+        clock=basis.clock,
+        log=basis.log,
+        passphrases=Passphrases(),
+        patience=Patience(basis.clock),
+    )
+    enrolment, records = Enrolment(parts), Records(parts)
+    accounts = Accounts(parts, enrolment)
+    return Portal(enrolment, accounts, Passkeys(parts, enrolment, accounts), records, Proxies(parts, records, accounts))
+
+
+def account_pages(portal: Portal, sessions: Sessions, pages: Pages) -> tuple[Resource, ...]:
+    """Enrolling, signing in, the account."""
+    return (
+        EnrolPages(
+            pages,
+            enrolment=portal.enrolment,
+            accounts=portal.accounts,
+            passkeys=portal.passkeys,
+            sessions=sessions,
+        ),
+        SignInPages(pages, portal.accounts, portal.passkeys, sessions),
+    )

@@ -5,6 +5,7 @@ presentation states and other instances without pixels need more (:func:`record_
 no directory record stays on the medium and is not referenced (PS3.10 section 8.6 allows that).
 """
 
+import itertools
 import struct
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -63,11 +64,12 @@ _TYPES: Mapping[str, str] = {
     **{f"{_STORAGE}104.{n}": "ENCAP DOC" for n in (1, 2, 3, 4, 5)},
     **{f"{_STORAGE}9.{n}": "WAVEFORM" for n in ("1.1", "1.2", "1.3", "1.4", "2.1", "3.1", "4.1", "4.2", "5.1", "6.1")},
 }
-_DOCUMENTS = frozenset({"SR DOCUMENT", "KEY OBJECT DOC"})
 
 Facts: TypeAlias = Mapping[str, Mapping[str, Any]]  # an instance in the DICOM JSON model
 Value: TypeAlias = "str | int | Sequence[Mapping[int, Value]]"
 Keys: TypeAlias = dict[int, Value]
+
+_UNTITLED: Mapping[int, Value] = {_CODE_VALUE: "121181", _CODING_SCHEME: "DCM", _MEANING: "DICOM Object Catalog"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,7 +333,7 @@ def _head(tag: int, vr: str, length: int) -> bytes:
 
 
 def _link(body: bytearray, begin: int, records: Sequence[_Record]) -> None:
-    for one, following in zip(records, records[1:], strict=False):
+    for one, following in itertools.pairwise(records):
         _patch(body, one.at - begin + _NEXT_AT, following.at)
 
 

@@ -13,6 +13,7 @@ Tree = dict[str, dict[str, Any]]
 MAX_DEPTH = 32
 _CONTENT, _TYPE, _NAME, _RELATION = "0040A730", "0040A040", "0040A043", "0040A010"
 _MEANING = "00080104"
+_CONTENT_DATE, _VERIFICATION = "00080023", "0040A493"
 _TITLE = "Report"
 _VALUES = {
     "TEXT": "0040A160", "DATE": "0040A121", "TIME": "0040A122", "DATETIME": "0040A120", "UIDREF": "0040A124",
@@ -33,12 +34,29 @@ _STYLE = (
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
+class Line:
     """One content item: how deep it is, what it is called, and what it says."""
 
     depth: int
     name: str
     value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a report says, for a page of one's own. ``date`` is DA; ``is_final`` that somebody answers for it."""
+
+    title: str
+    date: str
+    is_final: bool
+    lines: tuple[Line, ...]
+
+
+def read_report(tree: Tree) -> Report:
+    """The report in a data set; empty of lines if there is none."""
+    is_final = _first(tree, _VERIFICATION) == "VERIFIED"
+    date = tree.get(_CONTENT_DATE, {}).get("Value") or [""]
+    return Report(_code(tree, _NAME), str(date[0] or ""), is_final, tuple(_lines(tree, 0)))
 
 
 def as_html(tree: Tree) -> str:
@@ -79,13 +97,13 @@ def _facts(tree: Tree) -> Iterator[tuple[str, str]]:
             yield name, value
 
 
-def _lines(tree: Tree, depth: int) -> Iterator[_Line]:
+def _lines(tree: Tree, depth: int) -> Iterator[Line]:
     for item in tree.get(_CONTENT, {}).get("Value", []):
         if not isinstance(item, dict):
             continue
         name, value = _code(item, _NAME), _value(item)
         if name or value:
-            yield _Line(depth, name, value)
+            yield Line(depth, name, value)
         if depth < MAX_DEPTH:
             yield from _lines(item, depth + 1)
 

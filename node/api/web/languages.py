@@ -26,7 +26,7 @@ _KILO, _TEN = 1000, 10
 
 
 class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One language. ``day`` and ``clock`` are formats with ``{day}``, ``{month}``, ``{year}``, ``{hour}``, ``{minute}``."""
+    """One language. ``day`` and ``moment`` are formats of {day}, {month}, {year}, {hour} and {minute}."""
 
     language: str  # BCP 47
     name: str  # what its speakers call it
@@ -51,9 +51,10 @@ class Tongue:
 
     def __call__(self, said: str | Words, /, **values: Value) -> str:
         """A text in this language, its values filled in; ``n`` among them chooses the form."""
+        text = said.text if isinstance(said, Words) else said
         if isinstance(said, Words):
-            said, values = said.text, {**said.values, **values}
-        found = self.catalogue.messages.get(said, said)
+            values = {**said.values, **values}
+        found = self.catalogue.messages.get(text, text)
         if not isinstance(found, str):
             found = found[0 if values.get("n") == 1 else 1]
         return found.format_map({name: self.value(value) for name, value in values.items()})
@@ -131,6 +132,11 @@ class Languages:
     def offered(self) -> list[tuple[str, str]]:
         """Code and own name of each, the default first."""
         return [(code, tongue.catalogue.name) for code, tongue in self._tongues.items()]
+
+    @property
+    def all(self) -> list[Tongue]:
+        """Every language, the default first."""
+        return list(self._tongues.values())
 
     def of(self, request: web.Request) -> Tongue:
         """The language for whoever sends ``request``."""

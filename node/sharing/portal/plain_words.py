@@ -136,6 +136,9 @@ _SYNONYMS = {
     "THORACICSPINE": "TSPINE",
     "EXTREMITY": "",
     "WHOLE BODY": "WHOLEBODY",
+    "WHOLE_BODY": "WHOLEBODY",  # the last three as announcements name regions (``model.label.BodyRegion``)
+    "UPPER_LIMB": "ARM",
+    "LOWER_LIMB": "LEG",
     "CARDIAC": "HEART",
     "HEADNECK": "HEAD",
 }

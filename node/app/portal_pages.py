@@ -1,0 +1,51 @@
+"""The portal's pages about images, with what they need."""
+
+from collections.abc import Callable
+
+from node.api.dicomweb.frames import FrameStore
+from node.api.dicomweb.reads import Reads
+from node.api.portal.downloads import DownloadPages
+from node.api.portal.images import ImagePages
+from node.api.portal.layout import LanguageResource
+from node.api.portal.reports import ReportPages
+from node.api.portal.studies import StudiesPages
+from node.api.web.pages import Pages
+from node.app.console import Resource
+from node.app.exchange import Basis, Exchange
+from node.dicom.outgoing import Copies
+from node.errors.trust import UnknownPeer
+from node.model.ids import PeerId
+from node.sharing.portal.gallery import Gallery
+from node.sharing.portal.handles import Handles
+from node.sharing.portal.media import MediaSets
+from node.sharing.trust import TrustList
+
+
+def portal_pages(
+    basis: Basis, exchange: Exchange, pages: Pages, frames: FrameStore, reads: Reads
+) -> tuple[Resource, ...]:
+    """The resources."""
+    storage, store = basis.storage, basis.storage.store
+    gallery = Gallery(store, exchange.portal.records, Handles(storage.db))
+    copies = Copies(storage.pool, storage.renderers)
+    media = MediaSets(store, storage.pool, copies, basis.clock)
+    facility = basis.settings.node.name
+    return (
+        LanguageResource(pages),
+        StudiesPages(pages, gallery, exchange.locator, reads, facility_of=facility_names(basis.network.trust)),
+        ImagePages(pages, gallery, frames, storage.renderers, reads),
+        ReportPages(pages, gallery, storage.pool, frames, reads),
+        DownloadPages(pages.languages, gallery, media, reads, facility=facility, clock=basis.clock),
+    )
+
+
+def facility_names(trust: TrustList) -> Callable[[PeerId], str]:
+    """What patients are told of a peer: its facility's name, or nothing of one that nobody knows any more."""
+
+    def name(peer: PeerId) -> str:
+        try:
+            return trust.get(peer).name
+        except UnknownPeer:
+            return ""
+
+    return name

@@ -21,12 +21,11 @@ from node.sharing.portal.media import MediaSets
 from node.sharing.trust import TrustList
 
 
-def portal_pages(
-    basis: Basis, exchange: Exchange, pages: Pages, frames: FrameStore, reads: Reads
-) -> tuple[Resource, ...]:
+def portal_pages(basis: Basis, exchange: Exchange, pages: Pages, reads: Reads) -> tuple[Resource, ...]:
     """The resources."""
     storage, store = basis.storage, basis.storage.store
     gallery = Gallery(store, exchange.portal.records, Handles(storage.db))
+    frames = FrameStore(store, storage.renderers)
     copies = Copies(storage.pool, storage.renderers)
     media = MediaSets(store, storage.pool, copies, basis.clock)
     facility = basis.settings.node.name

@@ -162,6 +162,11 @@ async def reviews(rx: Read, *, pending: bool, limit: int = 1000) -> list[Emergen
     return [_review(row) for row in rows]
 
 
+async def count_reviews(rx: Read) -> int:
+    """How many releases by break-glass nobody looked at yet."""
+    return int(await rx.fetch_value("SELECT COUNT(*) FROM emergency_review WHERE reviewed_at IS NULL") or 0)
+
+
 async def get_review(rx: Read, request_id: RequestId) -> EmergencyReview | None:
     """One release by break-glass."""
     row = await rx.fetch_one(f"SELECT {_REVIEW} FROM emergency_review WHERE request_id = ?", (request_id.value,))  # noqa: S608 - fixed texts

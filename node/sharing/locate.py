@@ -157,6 +157,25 @@ class Locator:
             asked = [group.create_task(self._of_peer(peer, search)) for peer in peers]
         return PriorsResult(tuple(local), tuple(task.result() for task in asked))
 
+    async def held(
+        self, *, demographics: Demographics | None = None, patient: PatientKey | None = None, actor: str
+    ) -> tuple[list[StudySummary], Demographics]:
+        """What is held here of a patient, newest first, and who the patient is said to be; no peer is asked.
+
+        Raises:
+            PatientNotSearchable: nothing was given to search by.
+        """
+        if demographics is None and patient is None:
+            raise PatientNotSearchable
+        async with self._db.read() as rx:
+            local, who = await self._local(rx, demographics, patient)
+        async with self._db.write() as tx:
+            found = AuditEvent(
+                AuditType.STUDIES_SEARCHED, self._clock.now(), actor, patient=patient, detail={"found": len(local)}
+            )
+            await audit.append(tx, found)
+        return local, who
+
     # Here ---------------------------------------------------------------------------------------------------------
 
     async def _local(

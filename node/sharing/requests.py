@@ -26,7 +26,7 @@ from node.model.request import (
     Subject,
 )
 from node.model.transfer import ENDED, Direction, Transfer, TransferState
-from node.peers.messages import encode_body
+from node.peers.messages import decode_body, encode_body
 from node.peers.proofs import encode_proof
 from node.sharing.holder import Holder
 from node.sharing.transfer import TransferEngine
@@ -83,6 +83,16 @@ class RequestView:
     def settled(self) -> bool:
         """Whether somebody who waits for the outcome has it."""
         return self.state in {"COMPLETED", "REFUSED", "REVIEW", "FAILED"}
+
+
+@dataclass(frozen=True, slots=True)
+class SentView:
+    """A request of this node: what was asked, by whom, when, and how it stands."""
+
+    asked: ReleaseRequest
+    user: str
+    created_at: int
+    view: RequestView
 
 
 class Requests:
@@ -150,6 +160,19 @@ class Requests:
         """How a request of this node stands; raises NoSuchRequest."""
         async with self._db.read() as rx:
             return await _view(rx, request_id)
+
+    async def sent(self, request_id: RequestId) -> SentView:
+        """A request of this node with what it asked for; raises NoSuchRequest."""
+        async with self._db.read() as rx:
+            row = await requests.get_sent(rx, request_id)
+            if row is None:
+                raise NoSuchRequest
+            return await _sent_view(rx, row)
+
+    async def sent_page(self, *, limit: int = 100, offset: int = 0) -> list[SentView]:
+        """Requests of this node, newest first."""
+        async with self._db.read() as rx:
+            return [await _sent_view(rx, row) for row in await requests.sent_page(rx, limit=limit, offset=offset)]
 
     async def follow(self, request_id: RequestId) -> AsyncIterator[RequestView]:
         """The request now and after each change, until it is settled; raises NoSuchRequest."""
@@ -219,6 +242,10 @@ async def _view(rx: Read, request_id: RequestId) -> RequestView:
     if transfer.state is TransferState.CANCELLED:
         state, code = TransferState.FAILED.value, TransferCancelled.code
     return RequestView(request_id, state, code, transfer)
+
+
+async def _sent_view(rx: Read, row: SentRequest) -> SentView:
+    return SentView(decode_body(row.body), row.user, row.created_at, await _view(rx, row.request_id))
 
 
 def _sent_event(request: ReleaseRequest, by: str, now: int) -> AuditEvent:

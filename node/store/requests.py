@@ -199,6 +199,12 @@ async def get_sent(rx: Read, request_id: RequestId) -> SentRequest | None:
     return None if row is None else _sent(row)
 
 
+async def sent_page(rx: Read, *, limit: int, offset: int = 0) -> list[SentRequest]:
+    """Requests of this node, newest first."""
+    sql = f"SELECT {_SENT} FROM request_sent ORDER BY created_at DESC, rowid DESC LIMIT ? OFFSET ?"  # noqa: S608 - fixed texts
+    return [_sent(row) for row in await rx.fetch_all(sql, (limit, offset))]
+
+
 async def move_sent(tx: Write, row: SentRequest, event: RequestEvent, *, code: str = "") -> RequestState:
     """Move this node's request by the table; raises IllegalTransition. Once answered, the proof is forgotten."""
     state = next_request_state(row.state, event)

@@ -32,9 +32,7 @@ from node.model.portal import (
     availability,
 )
 from node.sharing.portal.enrolment import account_of
-from node.sharing.portal.gallery import Waiting
 from node.sharing.portal.parts import PortalParts
-from node.sharing.portal.plain_words import name_of
 from node.store import audit, identity
 from node.store import portal as rows
 from node.store import portal_records as record_rows
@@ -108,14 +106,6 @@ class Records:
             OwnStudy(records[access.access_id], summaries[uid], shown)
             for uid, access, shown in named
             if uid in summaries
-        )
-
-    async def waiting(self, caller: Caller) -> tuple[Waiting, ...]:
-        """What the caller is told of and cannot open yet."""
-        return tuple(
-            Waiting(name_of(one.study), one.study.date, one.availability.since, one.availability.reason)
-            for one in await self.studies(caller)
-            if not one.is_visible
         )
 
     async def study(self, caller: Caller, study: StudyInstanceUID) -> OwnStudy:

@@ -30,6 +30,7 @@ from node.api.rest.peers import PeersResource
 from node.api.rest.quarantine import QuarantineResource
 from node.api.rest.requests import RequestsResource
 from node.api.rest.retention import RetentionResource
+from node.api.rest.session import SessionResource
 from node.api.rest.share_codes import ShareCodesResource
 from node.api.rest.status import StatusResource
 from node.api.rest.studies import StudiesResource
@@ -37,12 +38,16 @@ from node.api.rest.transfers import TransfersResource
 from node.api.rest.users import UsersResource
 from node.api.rest.withdrawals import WithdrawalsResource
 from node.api.routing import Route
+from node.api.viewer.resource import Viewer
 from node.api.web.assets import Assets
 from node.api.web.pages import Pages
 from node.app.console import Resource, console_pages
 from node.app.exchange import Basis, Exchange
+from node.app.operator import operator_routes
 from node.app.portal import account_pages
+from node.app.portal_pages import portal_pages
 from node.dicom.outgoing import Copies
+from node.sharing.arrivals import Arrivals
 from node.sharing.export import Source
 from node.sharing.history import History
 
@@ -71,8 +76,10 @@ def api_routes(
         web.assets,
         *console_pages(basis, exchange, web.pages),
         *account_pages(exchange.portal, exchange.sessions, web.pages),
+        *portal_pages(basis, exchange, web.pages, reads),
         _status(basis, exchange, addresses, problems),
-        UsersResource(exchange.users),
+        SessionResource(exchange.users, exchange.sessions),
+        UsersResource(exchange.users, exchange.tokens),
         PeersResource(trust=network.trust, pairing=network.pairing, presence=network.presence, nearby=network.nearby),
         AnnouncementsResource(exchange.announcer),
         PatientsResource(exchange.locator, issuer=basis.issuer, clock=clock),
@@ -116,8 +123,10 @@ def api_routes(
         Wado(storage.store, storage.pool, Copies(storage.pool, storage.renderers), finder),
         *_pixels(basis, finder),
         Stow(exchange.ingest, storage.store),
+        _viewer(basis, exchange, web),
     )
     routes = [route for resource in resources for route in resource.routes()]
+    routes += operator_routes(basis, exchange, web.pages, problems)
     openapi.describe(routes)
     return routes
 
@@ -140,6 +149,11 @@ def _pixels(basis: Basis, finder: Finder) -> tuple[Frames, BulkData, Rendered]:
         BulkData(store, pool, frames, finder),
         Rendered(renderers, frames, finder),
     )
+
+
+def _viewer(basis: Basis, exchange: Exchange, web: Web) -> Viewer:
+    arrivals = Arrivals(basis.storage.db, basis.storage.store, exchange.visibility)
+    return Viewer(web.pages, web.assets, arrivals, node_name=basis.settings.node.name)
 
 
 def _status(

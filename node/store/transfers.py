@@ -105,6 +105,17 @@ async def unfinished(rx: Read, direction: Direction) -> list[Transfer]:
     return [_transfer(row) for row in rows]
 
 
+async def arriving(rx: Read, study: StudyInstanceUID) -> Transfer | None:
+    """The newest transfer that brings ``study``, or more of it, and is not at an end."""
+    row = await rx.fetch_one(
+        f"SELECT {_COLUMNS} FROM transfer_study b JOIN transfer t ON t.request_id = b.request_id"  # noqa: S608 - fixed texts
+        " WHERE b.study_uid = ? AND t.direction = 'in' AND t.state NOT IN ('COMPLETED', 'FAILED', 'CANCELLED')"
+        " ORDER BY t.created_at DESC, t.rowid DESC LIMIT 1",
+        (str(study),),
+    )
+    return None if row is None else _transfer(row)
+
+
 async def expired(rx: Read, direction: Direction, now: int) -> list[Transfer]:
     """Those of the unfinished whose release is over."""
     rows = await rx.fetch_all(

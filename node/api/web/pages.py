@@ -32,7 +32,7 @@ class Pages:
     """
 
     def __init__(self, assets: Assets, *, node_name: str) -> None:
-        loaders = [PackageLoader(f"node.api.{room}") for room in ("web", "console", "portal", "links")]
+        loaders = [PackageLoader(f"node.api.{room}") for room in ("web", "console", "portal", "links", "viewer")]
         self.environment = Environment(
             loader=ChoiceLoader(loaders),
             autoescape=True,

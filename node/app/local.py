@@ -27,6 +27,7 @@ from node.api.rest.openapi import OpenApi
 from node.api.rest.pacs import PacsResource
 from node.api.rest.patients import PatientsResource
 from node.api.rest.peers import PeersResource
+from node.api.rest.portal import PortalResource
 from node.api.rest.quarantine import QuarantineResource
 from node.api.rest.requests import RequestsResource
 from node.api.rest.retention import RetentionResource
@@ -111,6 +112,7 @@ def api_routes(
         ),
         LinksResource(exchange.delivery.links, issuer=basis.issuer),
         *_health_links(basis, exchange, web.pages),
+        _portal(basis, exchange),
         DeliveriesResource(exchange.delivery.deliveries),
         InboxResource(exchange.inbox),
         PacsResource(basis.pacs),
@@ -137,6 +139,18 @@ def _health_links(basis: Basis, exchange: Exchange, pages: Pages) -> tuple[Healt
         HealthLinksResource(links.keeping, issuer=basis.issuer, clock=basis.clock),
         LinkProtocol(links.opening),
         LinkPage(pages, links.keeping),
+    )
+
+
+def _portal(basis: Basis, exchange: Exchange) -> PortalResource:
+    portal = exchange.portal
+    return PortalResource(
+        enrolment=portal.enrolment,
+        accounts=portal.accounts,
+        proxies=portal.proxies,
+        records=portal.records,
+        issuer=basis.issuer,
+        clock=basis.clock,
     )
 
 

@@ -42,6 +42,7 @@ _COMMANDS = {
     "quarantine": "node.cli.quarantine:quarantine",
     "patient": "node.cli.patients:patient",
     "pacs": "node.cli.pacs:pacs",
+    "portal": "node.cli.portal:portal",
     "users": "node.cli.users:users",
     "audit": "node.cli.audit:audit",
     "doctor": "node.cli.doctor:doctor",

@@ -9,10 +9,12 @@ from aiohttp import web
 from node.api.admin import AS_HEADER
 from node.api.cookies import CSRF_FIELD, SESSION, read_cookie, require_own_page
 from node.api.forms import FORM, form_fields
+from node.api.multipart import MULTIPART, first_field
 from node.errors.access import Forbidden, Unauthenticated
 from node.model.access import Caller, Role
 from node.sharing.health_links.keeping import TOKEN_PREFIX, HealthLinks
 from node.sharing.sessions import Sessions
+from node.sharing.tokens import Tokens
 from node.sharing.users import Users
 
 _UCRED = struct.Struct("3i")  # pid, uid, gid (unix(7), SO_PEERCRED)
@@ -22,8 +24,8 @@ _ROOT = 0
 class TcpAuth:
     """Callers on TCP: the user of a bearer token, else whoever the session cookie says."""
 
-    def __init__(self, users: Users, sessions: Sessions, links: HealthLinks) -> None:
-        self._users = users
+    def __init__(self, tokens: Tokens, sessions: Sessions, links: HealthLinks) -> None:
+        self._tokens = tokens
         self._sessions = sessions
         self._links = links
 
@@ -40,7 +42,7 @@ class TcpAuth:
         if scheme.lower() != "bearer":
             raise Unauthenticated
         token = token.strip()
-        return await (self._links if token.startswith(TOKEN_PREFIX) else self._users).by_token(token)
+        return await (self._links if token.startswith(TOKEN_PREFIX) else self._tokens).by_token(token)
 
     async def _by_cookie(self, request: web.Request) -> Caller | None:
         text = read_cookie(request)
@@ -50,6 +52,8 @@ class TcpAuth:
         request[SESSION] = session
 
         async def of_form() -> str:
+            if request.content_type == MULTIPART:
+                return await first_field(request, CSRF_FIELD)
             if request.content_type != FORM:
                 return ""
             return next((value for name, value in await form_fields(request) if name == CSRF_FIELD), "")

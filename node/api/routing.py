@@ -13,11 +13,12 @@ from node.api.cookies import SAFE_METHODS, SESSION, require_same_origin
 from node.api.encoding import encode_json
 from node.api.forms import read_form
 from node.api.problem import error_of_decoding
-from node.errors.access import Forbidden, InvalidInput, Unauthenticated, UnsupportedMedia
-from node.model.access import Caller, Role, Session
+from node.errors.access import Forbidden, InvalidInput, OutOfScope, Unauthenticated, UnsupportedMedia
+from node.model.access import Caller, Role, Scope, Session
 
 MAX_JSON_BYTES = 64 * 1024  # a request with 32 studies and demographics is below 8 KiB
 
+_MONITORED = frozenset({"/metrics", "/api/v1/status"})
 _T = TypeVar("_T")
 
 
@@ -70,6 +71,21 @@ class Route:
     quiet: bool = False  # too frequent for the access log at its usual level
     anywhere: bool = False  # pages of other sites may call it, for it looks at no cookie
     page: bool = False  # for people: errors are pages, too, and who is not signed in is asked to
+    answer: type[msgspec.Struct] | None = None  # what `handler` returns, if that is JSON
+    any_scope: bool = False  # a token needs no scope for it
+
+    @property
+    def scopes(self) -> frozenset[Scope]:
+        """A token with scopes must have one of these."""
+        if self.any_scope:
+            return frozenset(Scope)
+        if self.path in _MONITORED:
+            return frozenset({Scope.MONITOR, Scope.READ})
+        if self.path.startswith("/dicom-web"):
+            return frozenset({Scope.IMAGES})
+        if self.method in SAFE_METHODS:
+            return frozenset({Scope.READ})
+        return frozenset({Scope.SHARE if Role.CLINICIAN in self.roles else Scope.ADMIN})
 
 
 ANONYMOUS: frozenset[Role] = frozenset()
@@ -91,6 +107,8 @@ def wrap(route: Route, authenticate: Authenticate) -> Callable[[web.Request], Aw
             request[ACTOR] = found.actor
             if found.role not in route.roles:
                 raise Forbidden
+            if found.scopes is not None and not found.scopes & route.scopes:
+                raise OutOfScope(" or ".join(sorted(route.scopes)))
             caller = found
         if request.headers.get("Content-Encoding", "identity") != "identity":
             raise UnsupportedMedia("Content-Encoding")

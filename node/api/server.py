@@ -32,6 +32,7 @@ from node.model.trust import Address
 from node.sharing.audit import AuditLog
 from node.sharing.health_links.keeping import HealthLinks
 from node.sharing.sessions import Sessions
+from node.sharing.tokens import Tokens
 from node.sharing.users import Users
 
 SHUTDOWN_SECONDS = 2.0  # for answers that are under way when the daemon stops
@@ -57,6 +58,7 @@ class ApiServer:
         tls: WebTls,
         directory: Path,
         users: Users,
+        tokens: Tokens,
         sessions: Sessions,
         links: HealthLinks,
         pages: Pages,
@@ -70,6 +72,7 @@ class ApiServer:
         self._tls = reach.tls = tls if reach.is_tls else None
         self._directory = directory
         self._users = users
+        self._tokens = tokens
         self._sessions = sessions
         self._links = links
         self._running: dict[int, web.Request] = {}  # by identity: requests are mappings, and have no hash
@@ -124,7 +127,7 @@ class ApiServer:
             await asyncio.to_thread(tls.refresh, self._reach.hosts, self._clock.now())
             await stack.enter_async_context(_while_open(self._watch_certificate(tls)))
         routes = [r for r in self._routes if not r.socket_only]
-        authenticate = TcpAuth(self._users, self._sessions, self._links)
+        authenticate = TcpAuth(self._tokens, self._sessions, self._links)
         listener = Listener(listening, (lambda: tls.context) if tls else None, self._clock, self._log)
         stack.callback(listener.abort_all)  # after the runner has given them a moment
         runner = await self._runner(stack, routes, authenticate, middlewares=[self._surround, self._check_host])

@@ -25,6 +25,7 @@ from node.sharing.corrections import Corrections
 from node.sharing.emergencies import Emergencies
 from node.sharing.endings import Endings
 from node.sharing.feeds import FeedReader
+from node.sharing.hashing import PasswordHashing
 from node.sharing.holder import Holder, HolderParts
 from node.sharing.imports import Imports
 from node.sharing.inbound import Inbound, InboundParts
@@ -43,6 +44,7 @@ from node.sharing.scrub import Scrub
 from node.sharing.serve import ObjectServer, ServerParts
 from node.sharing.sessions import Sessions
 from node.sharing.share_codes import ShareCodes
+from node.sharing.tokens import Tokens
 from node.sharing.transfer import TransferEngine
 from node.sharing.users import Users
 from node.sharing.visibility import Visibility
@@ -86,6 +88,7 @@ class Exchange:
     """What one node can do."""
 
     users: Users
+    tokens: Tokens
     sessions: Sessions
     ingest: Ingest
     imports: Imports
@@ -129,7 +132,7 @@ class Exchange:
 def build_exchange(basis: Basis) -> Exchange:
     """Build the use cases and register their peer routes."""
     ingest = _ingest(basis)
-    sessions = Sessions(basis.storage.db, basis.clock)
+    sessions, tokens = Sessions(basis.storage.db, basis.clock), Tokens(basis.storage.db, basis.clock)
     announcer, reader, locator = _location(basis)
     parts, holder, inbox = _holding(basis, ingest)
     engine, requests = _requesting(basis, holder)
@@ -137,7 +140,8 @@ def build_exchange(basis: Basis) -> Exchange:
     codes, consents = _consenting(parts, inbox, lifecycle.withdrawals)
     links, portal = build_links(basis, sessions), build_portal(basis, sessions)
     return Exchange(
-        users=Users(basis.storage.db, basis.clock, sessions),
+        users=Users(basis.storage.db, basis.clock, sessions=sessions, tokens=tokens, hashing=PasswordHashing()),
+        tokens=tokens,
         sessions=sessions,
         ingest=ingest,
         imports=Imports(ingest),

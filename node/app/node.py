@@ -136,6 +136,7 @@ class Node:
             tls=WebTls(basis.identity, certificate=settings.tls_certificate, key=settings.tls_key),
             directory=self._directory,
             users=exchange.users,
+            tokens=exchange.tokens,
             sessions=exchange.sessions,
             links=exchange.links.keeping,
             pages=pages,

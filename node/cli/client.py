@@ -76,6 +76,10 @@ class Daemon:
         """POST a JSON object; fields that are None are left out."""
         return self._json("POST", path, json.dumps({k: v for k, v in body.items() if v is not None}).encode())
 
+    def delete(self, path: str) -> None:
+        """DELETE something."""
+        self._json("DELETE", path)
+
     def send(self, path: str, body: bytes) -> Any:
         """POST bytes as they are."""
         return self._json("POST", path, body, "application/octet-stream")

@@ -1,6 +1,6 @@
 """Who may do what at the local API, and requests to it that cannot be answered."""
 
-from node.errors.base import LeveretError
+from node.errors.base import LeveretError, Retryable
 
 
 class Unauthenticated(LeveretError):
@@ -33,6 +33,38 @@ class LockedOut(LeveretError):
     code = "locked_out"
     advice = "Wait as long as it says, then try again."
     status = 429
+
+
+class SignInBusy(Retryable):
+    """Too many people are signing in at this moment."""
+
+    code = "sign_in_busy"
+    advice = "Try again in a few seconds."
+    status = 503
+
+
+class OutOfScope(LeveretError):
+    """This token is not good for that."""
+
+    code = "out_of_scope"
+    advice = "Make a token with the scope that is named (`leveret users token NAME --scope SCOPE`)."
+    status = 403
+
+
+class UnknownToken(LeveretError):
+    """This user has no such token."""
+
+    code = "unknown_token"
+    advice = "See `leveret users tokens NAME`; those that expired or were revoked are gone."
+    status = 404
+
+
+class NoSession(LeveretError):
+    """There is no session to end: the caller is known by a token or by the system."""
+
+    code = "no_session"
+    advice = "Tokens end with `leveret users revoke NAME TOKEN-ID`, or when they expire."
+    status = 409
 
 
 class ForgedRequest(LeveretError):

@@ -17,6 +17,16 @@ class Role(StrEnum):
 STAFF = frozenset({Role.CLINICIAN, Role.OPERATOR, Role.AUDITOR})  # who works here: roles of users
 
 
+class Scope(StrEnum):
+    """What a token is good for, within what its user's role may do anyway."""
+
+    MONITOR = "monitor"  # metrics and status: nothing of any patient
+    READ = "read"  # everything that changes nothing, but no images
+    IMAGES = "images"  # DICOMweb
+    SHARE = "share"  # patients, consents, requests, offers, deliveries
+    ADMIN = "admin"  # peers, users, storage, corrections
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who makes a call: ``actor`` as the audit log names it.
@@ -26,6 +36,7 @@ class Caller:
 
     actor: str
     role: Role
+    scopes: frozenset[Scope] | None = None  # None: all that the role may
 
     @property
     def name(self) -> str:
@@ -45,11 +56,28 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
+class Token:
+    """A bearer token, as people see it who look after tokens."""
+
+    token_id: str
+    label: str  # what it was made for
+    scopes: frozenset[Scope]  # empty: all that the role may
+    created_at: int
+    expires_at: int
+    used_at: int | None  # to the hour; None: never
+
+
+@dataclass(frozen=True, slots=True)
 class IssuedToken:
     """A new bearer token; this is the only moment at which its text exists here."""
 
     text: str
-    expires_at: int
+    token: Token
+
+    @property
+    def expires_at(self) -> int:
+        """When it ends, in seconds since the epoch."""
+        return self.token.expires_at
 
     def __repr__(self) -> str:  # never let a traceback or a log show it
         return "IssuedToken(...)"

@@ -97,6 +97,7 @@ class AuditType(StrEnum):
     # Access
     USER_CHANGED = "user_changed"
     TOKEN_ISSUED = "token_issued"  # noqa: S105 - the name of an event, not a secret
+    TOKEN_REVOKED = "token_revoked"  # noqa: S105 - likewise
     ACCESS_DENIED = "access_denied"
     SIGNED_IN = "signed_in"
     SIGNED_OUT = "signed_out"

@@ -59,7 +59,11 @@ class Sessions:
     async def close(self, text: str) -> None:
         """End a session; one that is not there stays so."""
         async with self._db.write() as tx:
-            await rows.end_session(tx, _digest(text))
+            await self.end(tx, text)
+
+    async def end(self, tx: Write, text: str) -> None:
+        """The same in ``tx``, which records that somebody signed out."""
+        await rows.end_session(tx, _digest(text))
 
     async def hear(self, account: str) -> None:
         """Let an attempt to sign in begin; raises LockedOut if too many have failed a short while ago."""

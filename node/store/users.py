@@ -1,4 +1,4 @@
-"""Rows of local users and their tokens."""
+"""Rows of local users."""
 
 from node.model.access import Role, User
 from node.store.engine import Read, Write
@@ -25,6 +25,13 @@ async def disable_user(tx: Write, name: str, now: int) -> None:
     await tx.execute("DELETE FROM token WHERE user = ?", (name,))
 
 
+async def enable_user(tx: Write, name: str) -> bool:
+    """Let a disabled user in again; False if it was not disabled."""
+    return (
+        await tx.execute("UPDATE user SET disabled_at = NULL WHERE name = ? AND disabled_at IS NOT NULL", (name,)) > 0
+    )
+
+
 async def set_password(tx: Write, name: str, password: str) -> None:
     """Keep another hash."""
     await tx.execute("UPDATE user SET password = ? WHERE name = ?", (password, name))
@@ -48,21 +55,3 @@ async def all_users(rx: Read, now: int) -> list[User]:
     """All users by name."""
     rows = await rx.fetch_all(f"{_USER} ORDER BY name", (now,))
     return [User(row[0], Role(row[1]), row[2], row[3], row[4]) for row in rows]
-
-
-async def add_token(tx: Write, user: str, digest: bytes, now: int, expires_at: int) -> None:
-    """Keep a new token's digest; those that have expired go."""
-    await tx.execute("DELETE FROM token WHERE expires_at <= ?", (now,))
-    await tx.execute(
-        "INSERT INTO token (digest, user, created_at, expires_at) VALUES (?, ?, ?, ?)", (digest, user, now, expires_at)
-    )
-
-
-async def user_of_token(rx: Read, digest: bytes, now: int) -> tuple[str, Role, int] | None:
-    """Name and role of the active user whose token this is, and when it expires."""
-    row = await rx.fetch_one(
-        "SELECT user.name, user.role, token.expires_at FROM token JOIN user ON user.name = token.user"
-        " WHERE token.digest = ? AND token.expires_at > ? AND user.disabled_at IS NULL",
-        (digest, now),
-    )
-    return None if row is None else (row[0], Role(row[1]), row[2])

@@ -15,8 +15,9 @@ from node.api.web.pages import Pages, see_other
 from node.errors.access import LockedOut, Unauthenticated, WrongCredentials
 from node.errors.base import LeveretError
 from node.model.access import Role
+from node.sharing.hashing import MAX_PASSWORD
 from node.sharing.sessions import Sessions
-from node.sharing.users import MAX_PASSWORD, Users
+from node.sharing.users import Users
 
 BEGINNINGS = {
     Role.CLINICIAN: "/console/find",

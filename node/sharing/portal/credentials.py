@@ -6,7 +6,8 @@ import unicodedata
 from node.crypto.passwords import hash_password, password_is
 from node.errors.access import WeakPassword
 from node.errors.portal import InvalidSignInName
-from node.sharing.users import MAX_PASSWORD, MIN_PASSWORD
+from node.sharing.hashing import MAX_PASSWORD
+from node.sharing.users import MIN_PASSWORD
 
 MAX_NAME = 254  # characters: an e-mail address (RFC 5321 section 4.5.3.1)
 MIN_NAME = 3

@@ -109,6 +109,7 @@ class Listener:
         self._live[connection] = self._half_open[connection] = None
         self._crowd[address] += 1
         connection.task = group.create_task(self._open(connection, server, accepted))
+        connection.task.add_done_callback(lambda _task: self._opened(connection, accepted))
 
     def _evict(self) -> None:
         crowd = Counter(one.address for one in self._half_open)
@@ -133,11 +134,13 @@ class Listener:
                 await loop.connect_accepted_socket(lambda: self._protocol(connection, server), accepted, **options)
         except (OSError, TimeoutError) as exc:  # ssl.SSLError is an OSError; half of them are browsers that ask first
             self._log.debug("handshake failed", component="api", error=type(exc).__name__)
-        finally:
-            self._half_open.pop(connection, None)
-            if connection.transport is None:
-                accepted.close()
-                self._leave(connection)
+
+    def _opened(self, connection: _Connection, accepted: socket.socket) -> None:
+        """Its handshake is over, one way or the other; a task that is cancelled at once never began."""
+        self._half_open.pop(connection, None)
+        if connection.transport is None:
+            accepted.close()
+            self._leave(connection)
 
     def _protocol(self, connection: _Connection, server: web.Server) -> asyncio.Protocol:
         http = _Http(

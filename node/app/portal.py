@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from node.api.portal.account import AccountPages
 from node.api.portal.enrol import EnrolPages
 from node.api.portal.signin import SignInPages
 from node.api.routing import Route
@@ -69,4 +70,12 @@ def account_pages(portal: Portal, sessions: Sessions, pages: Pages) -> tuple[Res
             sessions=sessions,
         ),
         SignInPages(pages, portal.accounts, portal.passkeys, sessions),
+        AccountPages(
+            pages,
+            accounts=portal.accounts,
+            enrolment=portal.enrolment,
+            passkeys=portal.passkeys,
+            proxies=portal.proxies,
+            records=portal.records,
+        ),
     )

@@ -11,15 +11,13 @@ from node.api.dicomweb.rendered import Rendered
 from node.api.dicomweb.retrieval import Finder
 from node.api.dicomweb.stow import Stow
 from node.api.dicomweb.wado import Wado
-from node.api.links.page import LinkPage
-from node.api.links.protocol import LinkProtocol
 from node.api.rest.announcements import AnnouncementsResource
 from node.api.rest.audit import AuditResource
+from node.api.rest.backups import BackupsResource
 from node.api.rest.consents import ConsentsResource
 from node.api.rest.corrections import CorrectionsResource
 from node.api.rest.deliveries import DeliveriesResource
 from node.api.rest.health import Health
-from node.api.rest.health_links import HealthLinksResource
 from node.api.rest.inbox import InboxResource
 from node.api.rest.links import LinksResource
 from node.api.rest.offers import OffersResource
@@ -44,6 +42,7 @@ from node.api.web.assets import Assets
 from node.api.web.pages import Pages
 from node.app.console import Resource, console_pages
 from node.app.exchange import Basis, Exchange
+from node.app.link_pages import link_pages
 from node.app.operator import operator_routes
 from node.app.portal import account_pages
 from node.app.portal_pages import portal_pages
@@ -100,6 +99,7 @@ def api_routes(
         ),
         ShareCodesResource(exchange.codes, issuer=basis.issuer, clock=clock),
         WithdrawalsResource(exchange.lifecycle.withdrawals, History(storage.db, storage.store, clock)),
+        BackupsResource(exchange.vault.backups, exchange.vault.restored),
         QuarantineResource(exchange.lifecycle.quarantine),
         RetentionResource(exchange.retention, exchange.scrub),
         CorrectionsResource(exchange.lifecycle.corrections, issuer=basis.issuer),
@@ -111,7 +111,7 @@ def api_routes(
             issuer=basis.issuer,
         ),
         LinksResource(exchange.delivery.links, issuer=basis.issuer),
-        *_health_links(basis, exchange, web.pages),
+        *link_pages(basis, exchange, web.pages, reads),
         _portal(basis, exchange),
         DeliveriesResource(exchange.delivery.deliveries),
         InboxResource(exchange.inbox),
@@ -131,15 +131,6 @@ def api_routes(
     routes += operator_routes(basis, exchange, web.pages, problems)
     openapi.describe(routes)
     return routes
-
-
-def _health_links(basis: Basis, exchange: Exchange, pages: Pages) -> tuple[HealthLinksResource, LinkProtocol, LinkPage]:
-    links = exchange.links
-    return (
-        HealthLinksResource(links.keeping, issuer=basis.issuer, clock=basis.clock),
-        LinkProtocol(links.opening),
-        LinkPage(pages, links.keeping),
-    )
 
 
 def _portal(basis: Basis, exchange: Exchange) -> PortalResource:
@@ -185,6 +176,7 @@ def _status(
         withdrawals=exchange.lifecycle.withdrawals,
         emergencies=exchange.emergencies,
         scrub=exchange.scrub,
+        restored=exchange.vault.restored,
         reach=basis.reach,
         addresses=addresses,
         problems=problems,

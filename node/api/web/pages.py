@@ -50,17 +50,24 @@ class Pages:
 
     def answer(self, request: web.Request, template: str, *, status: int = 200, **values: Any) -> web.Response:
         """The same where there is no call yet."""
-        session, tongue = request.get(SESSION), self.languages.of(request)
-        known = {"csrf": session.csrf if session else "", "path": request.path, "t": tongue, "language": tongue.language}
-        text = self.environment.get_template(template).render(session=session, **known, **values)
+        session = request.get(SESSION)
         body, headers = (
-            text.encode(),
+            self._render(request, template, **values).encode(),
             {"Content-Security-Policy": PAGE_CSP, "Vary": "Accept-Encoding, Accept-Language, Cookie, HX-Request"},
         )
         if len(body) >= _PACK_FROM and not session and "gzip" in request.headers.get("Accept-Encoding", ""):
             # Never with a session: packing secrets with what a caller sent tells them by its length (BREACH).
             body, headers["Content-Encoding"] = gzip.compress(body, 5, mtime=0), "gzip"
         return web.Response(body=body, status=status, content_type="text/html", charset="utf-8", headers=headers)
+
+    def piece(self, call: Call, template: str, **values: Any) -> str:
+        """A part of a page, for who streams it."""
+        return self._render(call.request, template, caller=call.caller, **values)
+
+    def _render(self, request: web.Request, template: str, **values: Any) -> str:
+        session, tongue = request.get(SESSION), self.languages.of(request)
+        known = {"csrf": session.csrf if session else "", "path": request.path, "t": tongue, "language": tongue.language}
+        return self.environment.get_template(template).render(session=session, **known, **values)
 
     def problem(self, request: web.Request, error: LeveretError) -> web.StreamResponse:
         """What a person sees of ``error``: a page with words and a next step; who is not signed in is asked to."""
@@ -70,7 +77,7 @@ class Pages:
             if "HX-Request" in request.headers:
                 return web.Response(status=204, headers={"HX-Redirect": place})
             return web.Response(status=303, headers={"Location": place})
-        template = "portal/problem.html" if area == "/portal" else "problem.html"
+        template = "portal/problem.html" if area in {"/portal", "/links"} else "problem.html"
         return self.answer(request, template, status=error.status, problem=problem_of(error))
 
 

@@ -220,8 +220,12 @@ class HealthLinks:
 
     async def visible(self, caller: Caller) -> frozenset[StudyInstanceUID]:
         """The studies that a recipient may see now; none once the link is over."""
+        return frozenset(study.study_instance_uid for study in await self.shown_to(caller))
+
+    async def shown_to(self, caller: Caller) -> list[StudySummary]:
+        """The same, newest first."""
         link = await self._of(caller)
-        return frozenset() if link is None else frozenset(s.study_instance_uid for s in await self.studies(link))
+        return [] if link is None else await self.studies(link)
 
     async def studies(self, link: HealthLink) -> list[StudySummary]:
         """The studies that a link covers now, newest first."""

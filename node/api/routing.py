@@ -1,6 +1,7 @@
 """The table of routes: address, roles, body, handler; and the one wrapper that all handlers run in."""
 
 import contextlib
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -19,6 +20,8 @@ from node.model.access import Caller, Role, Scope, Session
 MAX_JSON_BYTES = 64 * 1024  # a request with 32 studies and demographics is below 8 KiB
 
 _MONITORED = frozenset({"/metrics", "/api/v1/status"})
+_PATTERN = re.compile(r"\{(\w+):[^{}]*\}")
+
 _T = TypeVar("_T")
 
 
@@ -86,6 +89,12 @@ class Route:
         if self.method in SAFE_METHODS:
             return frozenset({Scope.READ})
         return frozenset({Scope.SHARE if Role.CLINICIAN in self.roles else Scope.ADMIN})
+
+
+    @property
+    def template(self) -> str:
+        """The address without its patterns, as logs, metrics and the audit log name it."""
+        return _PATTERN.sub(r"{\1}", self.path)
 
 
 ANONYMOUS: frozenset[Role] = frozenset()

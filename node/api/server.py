@@ -77,12 +77,12 @@ class ApiServer:
         self._links = links
         self._running: dict[int, web.Request] = {}  # by identity: requests are mappings, and have no hash
         self._pages = pages
-        self._page_paths = {r.path for r in routes if r.page}
+        self._page_paths = {r.template for r in routes if r.page}
         self._denials = Denials(audit, clock, log)
         self._clock = clock
         self._metrics = metrics
         self._log = log
-        self._quiet = {r.path for r in routes if r.quiet}
+        self._quiet = {r.template for r in routes if r.quiet}
         self._stack = contextlib.AsyncExitStack()
         self._address: Address | None = None
 

@@ -22,7 +22,7 @@ async def answer_events(
     answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
     call.request[STARTED] = True
     await answer.prepare(call.request)
-    async with contextlib.aclosing(_with_pauses(views)) as paused:
+    async with contextlib.aclosing(with_pauses(views)) as paused:
         async for view in paused:
             event = b": still here\n\n" if view is None else b"data: " + encode_json(shown(view)) + b"\n\n"
             await answer.write(event)
@@ -30,7 +30,7 @@ async def answer_events(
     return answer
 
 
-async def _with_pauses(views: AsyncIterator[_T]) -> AsyncGenerator[_T | None, None]:
+async def with_pauses(views: AsyncIterator[_T]) -> AsyncGenerator[_T | None, None]:
     """``views``, with a None whenever nothing came for a while."""
     following = asyncio.ensure_future(anext(views, None))
     try:

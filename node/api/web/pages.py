@@ -27,8 +27,8 @@ class Pages:
     """Renders the templates of ``web``, ``console``, ``portal`` and ``links``.
 
     Every template knows ``asset(name)`` (its address), ``session`` (None: nobody is signed in), ``csrf`` (the token for
-    forms, perhaps empty), ``node_name`` and ``path`` (of the request); those for patients speak by ``t``, in ``language``,
-    one of ``languages``. More globals may be added to ``environment``.
+    forms, perhaps empty), ``node_name`` and ``path`` (of the request); those for patients speak by ``t``, in
+    ``language``, one of ``languages``. More globals may be added to ``environment``.
     """
 
     def __init__(self, assets: Assets, *, node_name: str) -> None:
@@ -66,8 +66,9 @@ class Pages:
 
     def _render(self, request: web.Request, template: str, **values: Any) -> str:
         session, tongue = request.get(SESSION), self.languages.of(request)
-        known = {"csrf": session.csrf if session else "", "path": request.path, "t": tongue, "language": tongue.language}
-        return self.environment.get_template(template).render(session=session, **known, **values)
+        csrf = session.csrf if session else ""
+        known = {"session": session, "csrf": csrf, "path": request.path, "t": tongue, "language": tongue.language}
+        return self.environment.get_template(template).render(**known, **values)
 
     def problem(self, request: web.Request, error: LeveretError) -> web.StreamResponse:
         """What a person sees of ``error``: a page with words and a next step; who is not signed in is asked to."""

@@ -174,6 +174,14 @@ def load(data_dir: Path, environ: Mapping[str, str] | None = None) -> Settings:
     return parse(raw, os.environ if environ is None else environ)
 
 
+def parse_text(text: str) -> Settings:
+    """Settings from the text of a leveret.toml, without the environment; raises InvalidConfig."""
+    try:
+        return parse(tomllib.loads(text), {})
+    except tomllib.TOMLDecodeError as exc:
+        raise InvalidConfig(str(exc)) from exc
+
+
 def parse(raw: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
     """Settings from a decoded TOML document, overridden by ``LEVERET_SECTION_KEY``."""
     settings = Settings()

@@ -9,6 +9,7 @@ from node.app.links import Links, build_links
 from node.app.network import Network
 from node.app.portal import Portal, build_portal
 from node.app.storage import Storage
+from node.app.vault import Vault, build_vault
 from node.clock import Clock
 from node.config import Settings
 from node.crypto.identity import Identity
@@ -108,6 +109,7 @@ class Exchange:
     delivery: Delivery
     retention: Retention
     scrub: Scrub
+    vault: Vault
     links: Links
     portal: Portal
     visibility: Visibility
@@ -161,6 +163,7 @@ def build_exchange(basis: Basis) -> Exchange:
         delivery=build_delivery(basis, basis.pacs, engine.changed),
         retention=_retention(basis),
         scrub=_scrub(basis),
+        vault=build_vault(basis.storage, basis.identity, basis.clock, basis.log),
         links=links,
         portal=portal,
         visibility=Visibility({Role.RECIPIENT: links.keeping, Role.PATIENT: portal.records}),

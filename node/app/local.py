@@ -74,7 +74,7 @@ def api_routes(
         Health(basis.metrics, problems),
         openapi,
         web.assets,
-        *console_pages(basis, exchange, web.pages),
+        *console_pages(basis, exchange, web.pages, reads),
         *account_pages(exchange.portal, exchange.sessions, web.pages),
         *portal_pages(basis, exchange, web.pages, reads),
         _status(basis, exchange, addresses, problems),

@@ -16,6 +16,7 @@ from node.app.dimse import build_dimse, open_pacs
 from node.app.exchange import Basis, Exchange, build_exchange
 from node.app.local import Web, api_routes
 from node.app.network import build_network
+from node.app.recovery import recover_if_restored
 from node.app.storage import Storage, is_full, open_storage
 from node.clock import Clock, SystemClock
 from node.config import Settings
@@ -26,6 +27,7 @@ from node.log import Logger
 from node.metrics import Metrics
 from node.model.audit import AuditEvent, AuditType
 from node.model.trust import Address
+from node.sharing.idempotency import Idempotency
 from node.sharing.health_links.keeping import link_actor
 
 
@@ -86,6 +88,7 @@ class Node:
         storage = await open_storage(
             stack, self._directory, keys=self._keys, settings=settings.store, clock=clock, log=log
         )
+        await recover_if_restored(storage.db, identity, clock=clock, log=log)
         await self._keep_log(stack, storage)
         network = await build_network(
             stack, settings=settings, identity=identity, db=storage.db, clock=clock, metrics=metrics, log=log
@@ -137,6 +140,7 @@ class Node:
             directory=self._directory,
             users=exchange.users,
             tokens=exchange.tokens,
+            idempotency=Idempotency(basis.storage.db, basis.clock),
             sessions=exchange.sessions,
             links=exchange.links.keeping,
             pages=pages,

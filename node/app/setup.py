@@ -65,7 +65,7 @@ def initialise(directory: Path, new: NewNode) -> dict[str, Any]:
         if any((directory / name).exists() for name in (CONFIG_NAME, KEYSTORE_NAME, INDEX_NAME)):
             raise AlreadyInitialised(str(directory))
         keys = _make_keys(directory, new, key_file)
-        _write(directory / CONFIG_NAME, text)
+        write_config(directory / CONFIG_NAME, text)
     return {
         "peer_id": keys.identity.peer_id.full,
         "name": new.name,
@@ -147,11 +147,11 @@ def _toml(new: NewNode, key_file: Path | None) -> str:
 
 def _value(value: str | tuple[str, ...]) -> str:
     if isinstance(value, str):
-        return _quoted(value)
-    return f"[{', '.join(_quoted(item) for item in value)}]"
+        return quoted(value)
+    return f"[{', '.join(quoted(item) for item in value)}]"
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """A TOML basic string (TOML 1.0, section String)."""
     return '"' + "".join(_escaped(char) for char in text) + '"'
 
@@ -162,7 +162,8 @@ def _escaped(char: str) -> str:
     return char if char.isprintable() else f"\\U{ord(char):08X}"
 
 
-def _write(path: Path, text: str) -> None:
+def write_config(path: Path, text: str) -> None:
+    """Write leveret.toml, durable and whole when this returns; raises DirectoryUnusable."""
     temporary = path.with_name(f".{path.name}.new")
     try:
         with temporary.open("w", encoding="utf-8") as file:

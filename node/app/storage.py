@@ -29,6 +29,9 @@ class Storage:
     pool: ParserPool
     renderers: ParserPool  # apart, so that no header waits for a picture, which takes a hundred times as long
     audit: AuditLog
+    directory: Path
+    keys: KeyStore
+    maintenance: asyncio.Lock  # held while index and key store must not move apart
 
 
 async def open_index(directory: Path, keys: KeyStore) -> Database:
@@ -71,7 +74,8 @@ async def open_storage(
     await stack.enter_async_context(store)
     pool = await stack.enter_async_context(ParserPool(settings.parsers, log=log))
     renderers = await stack.enter_async_context(ParserPool(RENDERERS, log=log))
-    return Storage(db, store, pool, renderers, AuditLog(db, keys.identity, clock))
+    audit = AuditLog(db, keys.identity, clock)
+    return Storage(db, store, pool, renderers, audit, directory, keys, asyncio.Lock())
 
 
 def is_full(directory: Path, reserve: int) -> bool:

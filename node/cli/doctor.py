@@ -50,6 +50,8 @@ def _ask(daemon: Daemon) -> list[tuple[str, str]]:
     """What only the running daemon can tell."""
     proof = daemon.post("/audit/verification")
     found = [("log", "" if proof["ok"] else f"{proof['problems'][0]} [audit_damaged]")]
+    waits = daemon.get("/restoration")["restoration"]
+    found.append(("restore", show.words("restore_not_reviewed") if waits else ""))
     for peer in daemon.get("/peers")["peers"]:
         if peer["trust"] != "TRUSTED":
             continue

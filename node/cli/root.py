@@ -45,6 +45,8 @@ _COMMANDS = {
     "portal": "node.cli.portal:portal",
     "users": "node.cli.users:users",
     "audit": "node.cli.audit:audit",
+    "backup": "node.cli.backup:backup",
+    "restore": "node.cli.backup:restore",
     "doctor": "node.cli.doctor:doctor",
 }
 

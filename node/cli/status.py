@@ -49,6 +49,12 @@ def status(session: Session) -> None:
         if s["emergencies"]:
             released = show.plural(s["emergencies"], "release")
             click.secho(f"  ! {released} by break-glass to review: leveret consent emergencies list", fg="red")
+        if s["restored"]:
+            click.secho(
+                f"  ! restored from a backup of {show.moment(s['restored']['backup_at'])}: releases and announcements"
+                " wait until peers, consents, opt-outs and users were looked at (leveret restore --confirm-review)",
+                fg="red",
+            )
         if s["quarantined"]:
             click.secho(f"  ! {s['quarantined']} in quarantine: see leveret quarantine list", fg="red")
         if s["damaged"]:

@@ -32,6 +32,7 @@ class Domain(StrEnum):
     """
 
     FEED = "leveret/feed/v1"
+    BACKUP = "leveret/backup/v1"
 
 
 class Identity:

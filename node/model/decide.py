@@ -37,6 +37,7 @@ class ReviewReason(StrEnum):
     NOT_IDENTIFIED = "not_identified"  # nothing contradicts, and too little agrees
     NAMESAKES = "namesakes"  # more than one patient here fits what is said
     POLICY = "policy"  # auto_release is off for this peer
+    RESTORED = "restored"  # the node was restored from a backup: what was revoked since is not known here
     OUTSIDE_HOURS = "outside_hours"  # of what the operator lets go out unseen
 
 
@@ -89,6 +90,7 @@ class Standing:
     emergencies_today: int = 0  # of all peers: the cap is the facility's
     emergency_cap: int = 0  # 0: break-glass is off at this facility
     within_hours: bool = True
+    restored: bool = False  # this node was put back to an older state, and nobody has looked through it yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +276,8 @@ def _reasons(claim: _Claim, policy: PeerPolicy, standing: Standing) -> frozenset
             reasons.add(ReviewReason.NOT_IDENTIFIED)
     if not policy.auto_release:
         reasons.add(ReviewReason.POLICY)
+    if standing.restored:
+        reasons.add(ReviewReason.RESTORED)
     if not standing.within_hours:
         reasons.add(ReviewReason.OUTSIDE_HOURS)
     return frozenset(reasons)

@@ -12,6 +12,7 @@ from node.model.ids import PeerId
 from node.peers import limits, wire
 
 FEED = "/peer/v1/feed"
+FEED_POSITION = "/peer/v1/feed/position"
 NUDGE = "/peer/v1/feed/nudge"
 EVALUATE = "/peer/v1/evaluate"
 
@@ -42,6 +43,14 @@ class Answers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     answers: Annotated[list[_Element], msgspec.Meta(min_length=1, max_length=MAX_ELEMENTS)]
 
 
+class FeedPosition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How far the caller's own feed was followed here; zeros: nothing of it was taken over."""
+
+    incarnation: Annotated[int, msgspec.Meta(ge=0, le=MAX_NUMBER)]
+    epoch: Annotated[int, msgspec.Meta(ge=0, le=MAX_NUMBER)]
+    sequence: Annotated[int, msgspec.Meta(ge=0, le=MAX_NUMBER)]
+
+
 class FeedPort(Protocol):
     """What announcing and locating do for a peer."""
 
@@ -50,6 +59,9 @@ class FeedPort(Protocol):
 
         A reader that names another incarnation gets the present one from its start.
         """
+
+    async def position(self, peer: PeerId) -> FeedPosition:
+        """How far the feed of ``peer`` was followed; it asks after it was restored from a backup."""
 
     def nudged(self, peer: PeerId) -> None:
         """``peer`` says that its feed has grown."""
@@ -72,6 +84,9 @@ def routes(port: FeedPort) -> Iterable[web.RouteDef]:
                     await reply.write(len(batch).to_bytes(FRAME_BYTES, "big") + batch)
             return reply.response
 
+    async def position(request: web.Request) -> web.Response:
+        return wire.json_reply(await port.position(wire.peer_of(request)))
+
     async def nudge(request: web.Request) -> web.Response:
         await wire.read_body(request, limit=0)
         port.nudged(wire.peer_of(request))
@@ -82,7 +97,7 @@ def routes(port: FeedPort) -> Iterable[web.RouteDef]:
         answers = await port.answer(wire.peer_of(request), questions)
         return wire.json_reply(Answers(list(answers)))
 
-    return [web.get(FEED, feed), web.post(NUDGE, nudge), web.post(EVALUATE, evaluate)]
+    return [web.get(FEED, feed), web.get(FEED_POSITION, position), web.post(NUDGE, nudge), web.post(EVALUATE, evaluate)]
 
 
 def _number(request: web.Request, name: str) -> int:

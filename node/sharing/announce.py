@@ -29,7 +29,7 @@ from node.model.linkage import LinkageToken, TokenKind, linkage_tokens
 from node.model.trust import PeerPolicy, TrustState
 from node.peers.client import PeerClients
 from node.peers.handlers_feed import NUDGE
-from node.store import audit, feeds, trust
+from node.store import audit, feeds, restored, trust
 from node.store.engine import Database, Read, Write
 from node.store.feeds import Announced, OwnFeed
 from node.store.study_queries import StudyQuery, find_studies
@@ -130,6 +130,8 @@ class Announcer:
             row = await trust.peer(tx, peer)
             if row is None or row.state is not TrustState.TRUSTED:
                 return None
+            if await restored.is_under_review(tx):
+                return None  # who opted out since the backup is not known here: a person looks first
             now = self._clock.now()
             feed = await feeds.own_feed(tx, peer) or await feeds.start_feed(tx, peer, now)
             terms = self._terms(row.policy)

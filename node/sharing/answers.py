@@ -12,9 +12,9 @@ from node.model.consent import DAY_SECONDS, PurposeOfUse
 from node.model.ids import PeerId
 from node.model.linkage import MAX_TOKENS
 from node.model.trust import TrustState
-from node.peers.handlers_feed import Questions
+from node.peers.handlers_feed import FeedPosition, Questions
 from node.sharing.feeds import FeedReader
-from node.store import audit, feeds, trust
+from node.store import audit, feeds, followed, trust
 from node.store.engine import Database, Read, Write
 
 QUESTIONS_PER_PATIENT = MAX_TOKENS  # whoever the patient is: fewer would tell what is known of it
@@ -42,6 +42,14 @@ class FeedDesk:
                 return []
             start = first if incarnation == feed.incarnation else 0
             return await feeds.batches(rx, peer, start, limit=ANSWER_BATCHES, max_bytes=ANSWER_BYTES)
+
+    async def position(self, peer: PeerId) -> FeedPosition:
+        """How far the feed of ``peer`` was followed here."""
+        async with self._db.read() as rx:
+            known = await followed.followed(rx, peer)
+        if known is None:
+            return FeedPosition(0, 0, 0)
+        return FeedPosition(known.position.incarnation, known.position.epoch, known.position.sequence)
 
     def nudged(self, peer: PeerId) -> None:
         """``peer`` says that its feed has grown."""

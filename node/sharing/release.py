@@ -25,7 +25,7 @@ from node.model.transfer import Direction, TransferState
 from node.model.trust import PeerPolicy
 from node.peers.messages import MAX_FORMERLY, encode_manifest
 from node.sharing.evidence import Proven
-from node.store import audit, brought, consents, directives, feeds, offers, requests, revisions, transfers
+from node.store import audit, brought, consents, directives, feeds, offers, requests, restored, revisions, transfers
 from node.store import identity as identities
 from node.store.brought import EmergencyReview
 from node.store.engine import Read, Write
@@ -65,6 +65,7 @@ async def _standing(rx: Read, peer: PeerId, policy: PeerPolicy, terms: Terms) ->
         releases_today=await requests.released_since(rx, peer, since) if policy.daily_releases else 0,
         emergencies_today=await _emergencies(rx, since, terms) if terms.emergency_daily else 0,
         emergency_cap=terms.emergency_daily,
+        restored=await restored.is_under_review(rx),
         within_hours=policy.is_within_hours(local.tm_hour * 60 + local.tm_min),
     )
 

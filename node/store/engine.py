@@ -194,6 +194,7 @@ class Database:
         if len(key) != KEY_BYTES:
             raise ValueError(len(key))
         self.path = path
+        self.key = key
         self._key_pragma = f"PRAGMA key = \"x'{key.hex()}'\""
         self._writer: _Connection | None = None
         self._write_lock = asyncio.Lock()
@@ -314,12 +315,21 @@ class Database:
 
     def connect(self) -> Any:
         """A bare connection for ``direct``; blocks."""
+        connection = self.connect_empty()
+        try:
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # the first page proves the key
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def connect_empty(self) -> Any:
+        """A bare connection to a file that need not be a database yet (a backup is written into it); blocks."""
         connection = sqlcipher.connect(str(self.path), isolation_level=None, check_same_thread=False)
         try:
             connection.execute(self._key_pragma)
             for pragma in _PRAGMAS:
                 connection.execute(pragma)
-            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # the first page proves the key
         except BaseException:
             connection.close()
             raise

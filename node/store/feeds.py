@@ -18,6 +18,7 @@ from node.model.linkage import TokenKind
 from node.store.engine import Read, Write
 
 SEED_BYTES = 32
+_BELIEVED = 2**62  # incarnations that a peer names: larger ones are a fault or a lie, and would leave no room
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,18 @@ async def start_feed(tx: Write, peer: PeerId, now: int) -> OwnFeed:
     feed = await own_feed(tx, peer)
     assert feed is not None
     return feed
+
+
+async def seen_incarnation(tx: Write, peer: PeerId, incarnation: int) -> None:
+    """``peer`` has seen this incarnation of the feed for it: the next one must have a larger number."""
+    if not 0 < incarnation < _BELIEVED:
+        return
+    await tx.execute(
+        "INSERT INTO announce_feed (peer, incarnation, epoch, seed, next, head, mark, terms)"
+        " VALUES (?1, ?2, 1, NULL, 0, ?3, 0, '')"
+        " ON CONFLICT (peer) DO UPDATE SET incarnation = max(incarnation, ?2) WHERE seed IS NULL",
+        (peer.digest, incarnation, NO_PREVIOUS),
+    )
 
 
 async def destroy_feed(tx: Write, peer: PeerId) -> None:

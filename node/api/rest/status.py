@@ -7,6 +7,7 @@ from typing import Any
 from node import __version__
 from node.api.reach import Reach
 from node.api.rest.access import EVERYBODY
+from node.api.rest.backups import shown_restore
 from node.api.routing import Call, Route
 from node.crypto.identity import Identity
 from node.model.delivery import DeliveryState
@@ -18,6 +19,7 @@ from node.sharing.emergencies import Emergencies
 from node.sharing.inbox import Inbox
 from node.sharing.reading import caught_up
 from node.sharing.requests import Requests
+from node.sharing.restored import Restored
 from node.sharing.scrub import Scrub
 from node.sharing.trust import TrustList
 from node.sharing.withdrawals import Withdrawals
@@ -41,6 +43,7 @@ class StatusResource:
         withdrawals: Withdrawals,
         emergencies: Emergencies,
         scrub: Scrub,
+        restored: Restored,
         reach: Reach,
         addresses: Callable[[], Mapping[str, str]],
         problems: Callable[[], Awaitable[list[str]]],
@@ -58,6 +61,7 @@ class StatusResource:
         self._withdrawals = withdrawals
         self._emergencies = emergencies
         self._scrub = scrub
+        self._restored = restored
         self._addresses = addresses
         self._problems = problems
 
@@ -93,6 +97,7 @@ class StatusResource:
             "inbox": len(await self._inbox.page()),
             "withdrawals": await self._told(),
             "emergencies": await self._emergencies.pending(),  # releases by break-glass that nobody reviewed yet
+            "restored": shown_restore(await self._restored.view()),  # a restore that waits for a person
             "listen": dict(self._addresses()),
             "url": self._reach.url,  # how people reach console and portal
             "certificate": self._certificate(),  # what the API shows; null without TLS

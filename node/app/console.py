@@ -3,10 +3,20 @@
 from collections.abc import Iterable
 from typing import Protocol
 
+from node.api.console.ask import AskPages, AskParts
+from node.api.console.find import FindPages
+from node.api.console.handles import Handles, PatientRef
 from node.api.console.login import LoginPages
+from node.api.console.patients import PatientPages, PatientParts
+from node.api.console.requests import RequestPages, RequestParts
+from node.api.console.sheets import Sheet
+from node.api.console.studies import StudyPages, StudyParts
+from node.api.dicomweb.reads import Reads
 from node.api.routing import Route
 from node.api.web.pages import Pages
 from node.app.exchange import Basis, Exchange
+from node.model.ids import StudyInstanceUID
+from node.sharing.finding import PatientFinder
 
 
 class Resource(Protocol):
@@ -16,6 +26,23 @@ class Resource(Protocol):
         """The routes."""
 
 
-def console_pages(_basis: Basis, exchange: Exchange, pages: Pages) -> tuple[Resource, ...]:
-    """Everything below ``/console/`` that clinicians and people of every role see."""
-    return (LoginPages(pages, exchange.users, exchange.sessions),)
+def console_pages(basis: Basis, exchange: Exchange, pages: Pages, reads: Reads) -> tuple[Resource, ...]:
+    """What clinicians see below ``/console/``, and what everybody does: signing in, help."""
+    clock, storage, trust = basis.clock, basis.storage, basis.network.trust
+    patients, searches = Handles[PatientRef](clock), Handles[str](clock)
+    studies, sheets = Handles[StudyInstanceUID](clock), Handles[Sheet](clock)
+    delivery, requests, store = exchange.delivery, exchange.requests, storage.store
+    finder = PatientFinder(store, storage.audit, clock)
+    return (
+        LoginPages(pages, exchange.users, exchange.sessions),
+        FindPages(pages, finder, patients, searches, issuer=basis.issuer),
+        PatientPages(PatientParts(pages, exchange.locator, requests, trust, patients, studies, sheets, clock)),
+        StudyPages(
+            StudyParts(
+                pages, store, delivery.links, delivery.deliveries, basis.pacs, trust, reads, patients, studies,
+                basis.issuer,
+            )
+        ),
+        AskPages(AskParts(pages, requests, delivery.deliveries, basis.pacs, trust, store, sheets)),
+        RequestPages(RequestParts(pages, requests, delivery.deliveries, trust, store, patients, studies)),
+    )  # fmt: skip

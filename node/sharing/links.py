@@ -126,6 +126,11 @@ class Links:
             tx.after_commit(lambda: self.on_change(study))
         return link
 
+    async def record_of(self, patient: PatientKey) -> Demographics:
+        """What this facility's own studies say of a local patient; empty where there are none."""
+        async with self._db.read() as rx:
+            return await local_record(rx, patient, Demographics())
+
     async def page(self, patient: PatientKey | None = None) -> list[Linked]:
         """Links, newest first; of one local patient or of all."""
         async with self._db.read() as rx:

@@ -140,9 +140,10 @@ def build_exchange(basis: Basis) -> Exchange:
     engine, requests = _requesting(basis, holder)
     lifecycle = _lifecycle(basis, ingest, parts.server, engine)
     codes, consents = _consenting(parts, inbox, lifecycle.withdrawals)
-    links, portal = build_links(basis, sessions), build_portal(basis, sessions)
+    hashing = PasswordHashing()
+    links, portal = build_links(basis, sessions), build_portal(basis, sessions, hashing)
     return Exchange(
-        users=Users(basis.storage.db, basis.clock, sessions=sessions, tokens=tokens, hashing=PasswordHashing()),
+        users=Users(basis.storage.db, basis.clock, sessions=sessions, tokens=tokens, hashing=hashing),
         tokens=tokens,
         sessions=sessions,
         ingest=ingest,

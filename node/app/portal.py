@@ -9,8 +9,8 @@ from node.api.portal.enrol import EnrolPages
 from node.api.portal.signin import SignInPages
 from node.api.routing import Route
 from node.api.web.pages import Pages
+from node.sharing.hashing import PasswordHashing
 from node.sharing.portal.accounts import Accounts
-from node.sharing.portal.credentials import Passphrases
 from node.sharing.portal.enrolment import Enrolment
 from node.sharing.portal.parts import PortalParts
 from node.sharing.portal.passkeys import Passkeys
@@ -41,7 +41,7 @@ class Portal:
     proxies: Proxies
 
 
-def build_portal(basis: "Basis", sessions: Sessions) -> Portal:
+def build_portal(basis: "Basis", sessions: Sessions, hashing: PasswordHashing) -> Portal:
     """Build it."""
     parts = PortalParts(
         db=basis.storage.db,
@@ -51,7 +51,7 @@ def build_portal(basis: "Basis", sessions: Sessions) -> Portal:
         url=lambda: basis.reach.url,
         clock=basis.clock,
         log=basis.log,
-        passphrases=Passphrases(),
+        hashing=hashing,
         patience=Patience(basis.clock),
     )
     enrolment, records = Enrolment(parts), Records(parts)

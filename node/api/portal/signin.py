@@ -13,7 +13,7 @@ from node.api.portal.layout import safe_place
 from node.api.rest.access import PATIENTS
 from node.api.routing import ANONYMOUS, Call, Route
 from node.api.web.pages import Pages, see_other
-from node.errors.access import LockedOut, Unauthenticated
+from node.errors.access import LockedOut, SignInBusy, Unauthenticated
 from node.errors.base import LeveretError
 from node.errors.portal import SignInRefused
 from node.model.access import Role, Session
@@ -99,7 +99,7 @@ class SignInPages:
         place = safe_place(said.next)
         try:
             issued = await self._accounts.sign_in(said.name, said.passphrase, place=call.request.remote or "")
-        except (SignInRefused, LockedOut) as error:
+        except (SignInRefused, LockedOut, SignInBusy) as error:
             return self._form(call, said.name, place, error)
         return await enter(call, self._sessions, issued, see_other(place))
 
@@ -134,7 +134,7 @@ class SignInPages:
         place = safe_place(said.next)
         try:
             await self._accounts.verify(_session(call), said.passphrase)
-        except (SignInRefused, LockedOut) as error:
+        except (SignInRefused, LockedOut, SignInBusy) as error:
             return await self._again(call, place, error)
         return see_other(place)
 

@@ -15,7 +15,7 @@ from node.model.access import Caller, IssuedSession, Session
 from node.model.audit import AuditEvent, AuditType, Outcome
 from node.model.ids import PatientKey
 from node.model.portal import Access, Account, AccountId, Passkey, PortalInvitation
-from node.sharing.portal.credentials import checked_name, fold_name
+from node.sharing.portal.credentials import checked_name, checked_passphrase, fold_name, passphrase_bytes
 from node.sharing.portal.enrolment import Enrolment, account_of, signed_in, void_credentials
 from node.sharing.portal.parts import PortalParts
 from node.sharing.portal.pending import Pending
@@ -72,7 +72,7 @@ class Accounts:
         """
         self._enrolment.proven(ticket)
         shown = checked_name(name)
-        stored = await self._parts.passphrases.hashed(passphrase, name, self._parts.facility)
+        stored = await self._parts.hashing.hashed(checked_passphrase(passphrase, name, self._parts.facility))
         async with self._parts.db.write() as tx:
             account = await self._enrolment.begin(tx, ticket, language)
             await self._set(tx, account, shown, stored)
@@ -85,17 +85,19 @@ class Accounts:
 
         Raises:
             LockedOut: too many attempts, with this name or from this place, have failed a moment ago.
+            SignInBusy: too many people sign in at this moment.
             SignInRefused: everything else, and always the same.
         """
         self._parts.patience.hear(place)
         key = _counter(name)
-        await self._parts.sessions.hear(key)
-        async with self._parts.db.read() as rx:
-            found = await rows.secret_of(rx, fold_name(name))
-        right = await self._parts.passphrases.is_right(found[1] if found else None, passphrase)
-        if found is None or not right:
-            self._parts.patience.failed(place)
-            await self._failed(key, found[0] if found else None)
+        async with self._parts.hashing.turn():  # before looking, or a hundred at once would all be heard
+            await self._parts.sessions.hear(key)
+            async with self._parts.db.read() as rx:
+                found = await rows.secret_of(rx, fold_name(name))
+            right = await self._parts.hashing.is_right(found[1] if found else None, passphrase_bytes(passphrase))
+            if found is None or not right:
+                self._parts.patience.failed(place)
+                await self._failed(key, found[0] if found else None)
         async with self._parts.db.write() as tx:
             await session_rows.forget_failures(tx, key)
             issued = await signed_in(tx, self._parts, found[0], "passphrase")
@@ -106,17 +108,22 @@ class Accounts:
         """End a session."""
         async with self._parts.db.write() as tx:
             await audit.append(tx, AuditEvent(AuditType.SIGNED_OUT, self._parts.clock.now(), caller.actor))
-        await self._parts.sessions.close(cookie)
+            await self._parts.sessions.end(tx, cookie)
 
     async def verify(self, session: Session, passphrase: str) -> None:
-        """The person at the screen proves by the passphrase that it is them. Raises LockedOut, SignInRefused."""
+        """The person at the screen proves by the passphrase that it is them.
+
+        Raises:
+            LockedOut, SignInBusy, SignInRefused: they did not.
+        """
         account = account_of(session.caller)
         async with self._parts.db.read() as rx:
             found = await rows.passphrase_of(rx, account)
         key = _counter(found[0]) if found else session.caller.actor
-        await self._parts.sessions.hear(key)
-        if not await self._parts.passphrases.is_right(found[1] if found else None, passphrase):
-            await self._failed(key, account)
+        async with self._parts.hashing.turn():
+            await self._parts.sessions.hear(key)
+            if not await self._parts.hashing.is_right(found[1] if found else None, passphrase_bytes(passphrase)):
+                await self._failed(key, account)
         async with self._parts.db.write() as tx:
             await session_rows.forget_failures(tx, key)
         self.verified.note(session)
@@ -138,7 +145,7 @@ class Accounts:
         """
         self.verified.require(session)
         account, shown = account_of(session.caller), checked_name(name)
-        stored = await self._parts.passphrases.hashed(passphrase, name, self._parts.facility)
+        stored = await self._parts.hashing.hashed(checked_passphrase(passphrase, name, self._parts.facility))
         async with self._parts.db.write() as tx:
             await self._set(tx, account, shown, stored)
             await session_rows.end_other_sessions(tx, session)

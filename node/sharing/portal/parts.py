@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from node.clock import Clock
 from node.config import PortalSettings
 from node.log import Logger
-from node.sharing.portal.credentials import Passphrases
+from node.sharing.hashing import PasswordHashing
 from node.sharing.portal.pending import Patience
 from node.sharing.sessions import Sessions
 from node.store.engine import Database
@@ -23,5 +23,5 @@ class PortalParts:
     url: Callable[[], str]
     clock: Clock
     log: Logger
-    passphrases: Passphrases
+    hashing: PasswordHashing
     patience: Patience

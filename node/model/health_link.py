@@ -203,12 +203,12 @@ def check_order(order: LinkOrder, patient: Demographics) -> None:
     if order.passcode and (order.direct or not MIN_PASSCODE <= len(order.passcode) <= MAX_PASSCODE):
         raise InvalidHealthLink("passcode")
     names = {part for part in re.split(r"[\^= ]+", _folded(patient.name)) if len(part) >= _SHORTEST_NAME}
-    names |= {_folded(order.patient.patient_id)} - {""}
-    words, digits = _folded(order.label), re.sub(r"[^0-9]", "", order.label)
-    dates = _written_dates(patient.birth_date)
-    if any(name in re.split(r"[^0-9a-z]+", words) for name in names) or any(date in digits for date in dates):
+    number, dates = _squeezed(order.patient.patient_id), _written_dates(patient.birth_date)
+    label, passcode = _squeezed(order.label), _squeezed(order.passcode)
+    facts = dates | ({number} if len(number) >= _SHORTEST_NAME else set())
+    if any(fact in label for fact in facts) or not names.isdisjoint(re.split(r"[\W_]+", _folded(order.label))):
         raise LabelNamesPatient("label")
-    if _folded(order.passcode) in names or re.sub(r"[^0-9A-Za-z]", "", order.passcode) in dates:
+    if passcode in facts or _folded(order.passcode) in names:
         raise LabelNamesPatient("passcode")
 
 
@@ -239,6 +239,11 @@ def clean_recipient(text: str) -> str:
 def _folded(text: str) -> str:
     """Without case and accents."""
     return "".join(c for c in unicodedata.normalize("NFKD", text).casefold() if not unicodedata.combining(c)).strip()
+
+
+def _squeezed(text: str) -> str:
+    """Letters and digits alone."""
+    return re.sub(r"[\W_]+", "", _folded(text))
 
 
 def _written_dates(birth_date: str) -> frozenset[str]:

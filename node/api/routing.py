@@ -13,9 +13,11 @@ from node.api.bodies import read_body
 from node.api.cookies import SAFE_METHODS, SESSION, require_same_origin
 from node.api.encoding import encode_json
 from node.api.forms import read_form
+from node.api.once import KEY_HEADER, once
 from node.api.problem import error_of_decoding
 from node.errors.access import Forbidden, InvalidInput, OutOfScope, Unauthenticated, UnsupportedMedia
 from node.model.access import Caller, Role, Scope, Session
+from node.sharing.idempotency import Idempotency
 
 MAX_JSON_BYTES = 64 * 1024  # a request with 32 studies and demographics is below 8 KiB
 
@@ -76,6 +78,12 @@ class Route:
     page: bool = False  # for people: errors are pages, too, and who is not signed in is asked to
     answer: type[msgspec.Struct] | None = None  # what `handler` returns, if that is JSON
     any_scope: bool = False  # a token needs no scope for it
+    upload: bool = False  # the handler reads the body itself
+
+    @property
+    def is_idempotent(self) -> bool:
+        """Whether an Idempotency-Key is heeded."""
+        return self.method == "POST" and self.path.startswith("/api/v1/") and bool(self.roles) and not self.upload
 
     @property
     def scopes(self) -> frozenset[Scope]:
@@ -90,19 +98,21 @@ class Route:
             return frozenset({Scope.READ})
         return frozenset({Scope.SHARE if Role.CLINICIAN in self.roles else Scope.ADMIN})
 
-
     @property
     def template(self) -> str:
         """The address without its patterns, as logs, metrics and the audit log name it."""
         return _PATTERN.sub(r"{\1}", self.path)
 
 
+_RAW = web.RequestKey("raw", bytearray)  # the body as it was read
 ANONYMOUS: frozenset[Role] = frozenset()
 ACTOR = web.RequestKey("actor", str)  # who makes the request, once that is known
 NOBODY = Caller("anonymous", Role.AUDITOR)  # for anonymous routes, which look at nobody
 
 
-def wrap(route: Route, authenticate: Authenticate) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+def wrap(
+    route: Route, authenticate: Authenticate, idempotency: Idempotency
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     """An aiohttp handler: who is it, may they, what do they say; then the route's own handler."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
@@ -121,20 +131,32 @@ def wrap(route: Route, authenticate: Authenticate) -> Callable[[web.Request], Aw
             caller = found
         if request.headers.get("Content-Encoding", "identity") != "identity":
             raise UnsupportedMedia("Content-Encoding")
-        body = await _body_of(request, route)
-        answer = await route.handler(Call(request, caller, body))
-        if isinstance(answer, web.StreamResponse):
-            return answer
-        if answer is None:
-            return web.Response(status=204)
-        return web.Response(body=encode_json(answer), content_type="application/json", status=route.status)
+        call = Call(request, caller, await _body_of(request, route))
+        if route.is_idempotent and KEY_HEADER in request.headers:
+            raw = bytes(request.get(_RAW, b""))
+            return await once(idempotency, request, caller, raw, lambda: _plain(route, call))
+        return _response(route, await route.handler(call))
 
     return handle
 
 
-def aiohttp_routes(routes: Iterable[Route], authenticate: Authenticate) -> list[web.RouteDef]:
+async def _plain(route: Route, call: Call) -> web.Response:
+    answer = _response(route, await route.handler(call))
+    assert isinstance(answer, web.Response), "what is done once is answered whole"
+    return answer
+
+
+def _response(route: Route, answer: object) -> web.StreamResponse:
+    if isinstance(answer, web.StreamResponse):
+        return answer
+    if answer is None:
+        return web.Response(status=204)
+    return web.Response(body=encode_json(answer), content_type="application/json", status=route.status)
+
+
+def aiohttp_routes(routes: Iterable[Route], authenticate: Authenticate, idempotency: Idempotency) -> list[web.RouteDef]:
     """The table as aiohttp wants it."""
-    return [web.route(r.method, r.path, wrap(r, authenticate)) for r in routes]
+    return [web.route(r.method, r.path, wrap(r, authenticate, idempotency)) for r in routes]
 
 
 async def _greet(route: Route, request: web.Request, authenticate: Authenticate) -> None:
@@ -162,7 +184,7 @@ async def read_json(request: web.Request, kind: type[_T]) -> _T:
     Raises:
         UnsupportedMedia, TooLarge, InvalidInput: another media type, too many bytes, another form.
     """
-    raw = await read_body(request, MAX_JSON_BYTES)
+    raw = request[_RAW] = await read_body(request, MAX_JSON_BYTES)
     if raw and request.content_type != "application/json":
         raise UnsupportedMedia(request.content_type[:60])
     try:

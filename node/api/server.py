@@ -31,6 +31,7 @@ from node.model.origin import is_loopback
 from node.model.trust import Address
 from node.sharing.audit import AuditLog
 from node.sharing.health_links.keeping import HealthLinks
+from node.sharing.idempotency import Idempotency
 from node.sharing.sessions import Sessions
 from node.sharing.tokens import Tokens
 from node.sharing.users import Users
@@ -59,6 +60,7 @@ class ApiServer:
         directory: Path,
         users: Users,
         tokens: Tokens,
+        idempotency: Idempotency,
         sessions: Sessions,
         links: HealthLinks,
         pages: Pages,
@@ -73,6 +75,7 @@ class ApiServer:
         self._directory = directory
         self._users = users
         self._tokens = tokens
+        self._idempotency = idempotency
         self._sessions = sessions
         self._links = links
         self._running: dict[int, web.Request] = {}  # by identity: requests are mappings, and have no hash
@@ -95,6 +98,7 @@ class ApiServer:
     async def __aenter__(self) -> Self:
         """Take both addresses and serve; raises PortInUse, AddressUnavailable, WebTlsUnusable."""
         async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(self._idempotency)
             listening = bind_tcp(self._reach.listen)
             stack.callback(listening.close)
             host, port = listening.getsockname()[:2]
@@ -152,7 +156,7 @@ class ApiServer:
     ) -> web.AppRunner:
         app = web.Application(middlewares=middlewares, client_max_size=MAX_JSON_BYTES)
         app.on_response_prepare.append(_headers)
-        app.router.add_routes(aiohttp_routes(routes, authenticate))
+        app.router.add_routes(aiohttp_routes(routes, authenticate, self._idempotency))
         runner = web.AppRunner(
             app,
             handle_signals=False,

@@ -131,6 +131,30 @@ class InvalidInput(LeveretError):
     status = 400
 
 
+class IdempotencyKeyReused(LeveretError):
+    """This Idempotency-Key was sent with another request before."""
+
+    code = "idempotency_key_reused"
+    advice = "Use a new key for each new request (a random UUID), the same one only to repeat a request."
+    status = 422
+
+
+class StillRunning(Retryable):
+    """The request with this Idempotency-Key is still being worked on."""
+
+    code = "still_running"
+    advice = "Repeat it in a moment."
+    status = 409
+
+
+class UnknownOutcome(LeveretError):
+    """The node was stopped while it worked on the request with this Idempotency-Key."""
+
+    code = "unknown_outcome"
+    advice = "Look whether it took effect; if not, send it again with a new key."
+    status = 409
+
+
 class NotFound(LeveretError):
     """There is nothing of that kind here."""
 

@@ -36,7 +36,16 @@ class StudiesResource:
         return [
             Route("GET", "/api/v1/studies", self.list, CLINICAL, "What is held, newest first"),
             Route("POST", "/api/v1/imports", self.begin, CLINICAL, "Begin an import", status=201, socket_only=True),
-            Route("POST", f"{one}/files", self.take, CLINICAL, "Take in one file", socket_only=True, quiet=True),
+            Route(
+                "POST",
+                f"{one}/files",
+                self.take,
+                CLINICAL,
+                "Take in one file",
+                socket_only=True,
+                quiet=True,
+                upload=True,
+            ),
             Route("POST", f"{one}/end", self.end, CLINICAL, "End an import", socket_only=True),
         ]
 

@@ -1,4 +1,4 @@
-"""Patients at the portal of a running node: letters, passkeys, passphrases, proxies; over HTTP, by their own browsers."""
+"""Patients at the portal of a running node: letters, passkeys, passphrases, proxies, over real HTTP."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack

@@ -1,6 +1,7 @@
 """The use cases, each with what it needs and nothing more."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from node.api.reach import Reach
 from node.app.background import Background
@@ -67,6 +68,7 @@ class Basis:
     log: Logger
     pacs: PacsDirectory
     reach: Reach  # `reach.url` is the address in letters, links and e-mails, once the API listens
+    directory: Path  # the data directory
 
     @property
     def issuer(self) -> str:
@@ -141,7 +143,7 @@ def build_exchange(basis: Basis) -> Exchange:
     lifecycle = _lifecycle(basis, ingest, parts.server, engine)
     codes, consents = _consenting(parts, inbox, lifecycle.withdrawals)
     hashing = PasswordHashing()
-    links, portal = build_links(basis, sessions), build_portal(basis, sessions, hashing)
+    links, portal = build_links(basis, sessions, hashing), build_portal(basis, sessions, hashing)
     return Exchange(
         users=Users(basis.storage.db, basis.clock, sessions=sessions, tokens=tokens, hashing=hashing),
         tokens=tokens,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from node.sharing.hashing import PasswordHashing
 from node.sharing.health_links.files import FileMaker
 from node.sharing.health_links.keeping import HealthLinks, LinkParts
 from node.sharing.health_links.opening import Opening
@@ -21,7 +22,7 @@ class Links:
     opening: Opening
 
 
-def build_links(basis: "Basis", sessions: Sessions) -> Links:
+def build_links(basis: "Basis", sessions: Sessions, hashing: PasswordHashing) -> Links:
     """Build the use cases."""
     storage, clock, reach = basis.storage, basis.clock, basis.reach
 
@@ -29,7 +30,7 @@ def build_links(basis: "Basis", sessions: Sessions) -> Links:
         return reach.url
 
     attempts = basis.settings.consent.link_failures
-    keeping = HealthLinks(LinkParts(storage.db, storage.store, sessions, clock, address, attempts))
+    keeping = HealthLinks(LinkParts(storage.db, storage.store, sessions, hashing, clock, address, attempts))
     files = FileMaker(
         store=storage.store,
         reports=ReportReader(storage.store, storage.renderers, basis.log),

@@ -1,6 +1,5 @@
 """Links are made, listed and taken back; and who uses one is known, and shown what it covers."""
 
-import asyncio
 import hashlib
 import secrets
 from collections.abc import Callable
@@ -8,7 +7,6 @@ from dataclasses import dataclass, field
 
 from node.clock import Clock
 from node.crypto.jwe import new_key
-from node.crypto.passwords import hash_password
 from node.errors.access import Unauthenticated
 from node.errors.health_links import NoSuchHealthLink, NothingToLink
 from node.model.access import Caller, IssuedSession, Role
@@ -24,6 +22,7 @@ from node.model.health_link import (
 )
 from node.model.ids import PatientKey, StudyInstanceUID
 from node.model.instance import StudySummary
+from node.sharing.hashing import PasswordHashing
 from node.sharing.reading import caught_up
 from node.sharing.sessions import Sessions
 from node.store import audit, directives
@@ -39,7 +38,6 @@ TOKEN_SECONDS = 3600
 MANIFEST_PATH = "/shl/"  # and the random part
 VIEWER_PATH = "/links/view"
 _MAX_TOKEN_TEXT = 128  # characters: longer is no token of ours and is not hashed
-_HASHING = 2  # passcodes hashed at once: each takes 64 MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +59,7 @@ class LinkParts:
     db: Database
     store: ObjectStore
     sessions: Sessions
+    hashing: PasswordHashing
     clock: Clock
     address: Callable[[], str]
     attempts: int
@@ -76,7 +75,7 @@ class HealthLinks:
         self._clock = parts.clock
         self._address = parts.address
         self._attempts = parts.attempts
-        self.hashing = asyncio.Semaphore(_HASHING)
+        self.hashing = parts.hashing
         self._on_ended: list[Callable[[HealthLinkId], None]] = []
 
     def on_ended(self, callback: Callable[[HealthLinkId], None]) -> None:
@@ -110,7 +109,7 @@ class HealthLinks:
         )
         address = self._address()
         payload = LinkPayload(f"{address}{MANIFEST_PATH}{secret}", key, link.expires_at, link.flags, link.label)
-        passcode = await self._hashed(order.passcode) if order.passcode else None
+        passcode = await self.hashing.hashed(order.passcode.encode()) if order.passcode else None
         async with self._db.write() as tx:
             await rows.forget_expired(tx, now)
             await rows.add(tx, link, url_digest=digest_of(secret), secrets=rows.LinkSecrets(key, passcode))
@@ -125,10 +124,6 @@ class HealthLinks:
         if not shown or not order.scope.studies <= {study.study_instance_uid for study in shown}:
             raise NothingToLink
         return shown
-
-    async def _hashed(self, passcode: str) -> str:
-        async with self.hashing:
-            return await asyncio.to_thread(hash_password, passcode.encode())
 
     @staticmethod
     def _created(link: HealthLink, studies: int) -> AuditEvent:

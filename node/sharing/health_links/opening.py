@@ -12,11 +12,9 @@ from dataclasses import dataclass, field
 
 from node.clock import Clock
 from node.crypto.jwe import encrypt_file
-from node.crypto.passwords import password_is
 from node.errors.health_links import NoSuchHealthLink, TooManyOpenings, WrongPasscode
 from node.model.audit import AuditEvent, AuditType, Outcome
 from node.model.health_link import (
-    MAX_PASSCODE,
     HealthLink,
     HealthLinkId,
     LinkState,
@@ -198,11 +196,9 @@ class Opening:
     async def _check_passcode(self, link: HealthLink, kept: LinkSecrets, visitor: Visitor) -> None:
         if visitor.passcode is None:
             raise WrongPasscode(link.remaining)  # an application that does not know it needs one: no attempt
-        is_short = len(visitor.passcode) <= MAX_PASSCODE
-        async with self._links.hashing:
-            is_right = is_short and await asyncio.to_thread(password_is, kept.passcode, visitor.passcode.encode())
-        if is_right:
-            return
+        async with self._links.hashing.turn():
+            if await self._links.hashing.is_right(kept.passcode, visitor.passcode.encode("utf-8", "replace")):
+                return
         raise WrongPasscode((await self._wrong(link, visitor)).remaining)
 
     async def _wrong(self, link: HealthLink, visitor: Visitor) -> HealthLink:

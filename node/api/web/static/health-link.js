@@ -262,8 +262,9 @@
     if (images && series.length) {
       const look = one('[data-do="look"]', card)
       look.hidden = false
-      look.setAttribute('aria-description', `${name}, ${study.started ? calendarDay(study.started) : ''}`)
-      look.addEventListener('click', () => viewer.open(uidOf(study), name, series, look))
+      const title = [name, study.started && calendarDay(study.started), study.description].filter(Boolean).join(', ')
+      look.setAttribute('aria-description', title)
+      look.addEventListener('click', () => viewer.open(uidOf(study), title, series, look))
       thumbnail(card, images, uidOf(study))
     }
     one('[data-studies]').append(card)
@@ -296,6 +297,11 @@
       one('[data-do="next"]').addEventListener('click', () => this.go(this.at + 1))
       one('[data-do="close"]').addEventListener('click', () => this.close())
       this.slide.addEventListener('input', () => this.go(Number(this.slide.value) - 1))
+      this.look = one('[data-look]')
+      this.look.addEventListener('change', () => {
+        this.drop()
+        this.go(this.at)
+      })
       this.choice.addEventListener('change', () => this.load(this.choice.value))
       this.stage.addEventListener('keydown', (event) => this.key(event))
       this.stage.addEventListener('wheel', (event) => {
@@ -330,6 +336,7 @@
 
     async open(study, name, series, opener) {
       this.study = study
+      this.series = series
       this.opener = opener
       fill('viewed', name, this.root)
       this.choice.replaceChildren(...series.map((s, index) => {
@@ -348,6 +355,8 @@
 
     async load(series) {
       this.forget()
+      when('looks', this.series.find((s) => s.uid === series).modality.code === 'CT')
+      this.look.value = ''
       one('[data-wait]').hidden = false
       try {
         const place = `/studies/${this.study}/series/${series}`
@@ -372,7 +381,8 @@
       let found = this.kept.get(path)
       if (!found) {
         const side = Math.min(1024, Math.max(256, Math.round(this.stage.clientWidth * Math.min(devicePixelRatio || 1, 2))))
-        found = this.images.picture(`${path}?viewport=${side},${side}`)
+        const window = this.look.value && `&window=${this.look.value}`
+        found = this.images.picture(`${path}?viewport=${side},${side}${window}`)
         found.catch(() => this.kept.delete(path))
       }
       this.kept.delete(path)
@@ -407,9 +417,13 @@
       }
     }
 
-    forget() {
+    drop() {
       for (const address of this.kept.values()) address.then(URL.revokeObjectURL, () => {})
       this.kept.clear()
+    }
+
+    forget() {
+      this.drop()
       this.frames = []
       this.image.hidden = true
     }

@@ -102,8 +102,10 @@ class TarWriter:
         self._target = target
         self._partial = target.with_name(target.name + PARTIAL)
         fd = os.open(self._partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        self._file = os.fdopen(fd, "wb", _BUFFER)
-        self._tar = tarfile.open(fileobj=self._file, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_BUFFER)
+        self._file = io.BufferedWriter(io.FileIO(fd, "wb"), _BUFFER)
+        self._tar = tarfile.open(  # noqa: SIM115 - closed by finish
+            fileobj=self._file, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_BUFFER
+        )
 
     def add(self, name: str, source: Path, *, immutable: bool = False) -> FileEntry:
         """Copy a file as long as it is now."""

@@ -18,8 +18,9 @@ from node.errors.audit import AuditLogDamaged
 from node.errors.base import LeveretError, describe
 from node.errors.setup import AlreadyRunning, ClockWrong
 from node.errors.storage import DiskFull
+from node.errors.vault import RestoreNotReviewed, RotationUnfinished
 from node.sharing.audit import prove
-from node.store import audit, scrub
+from node.store import audit, restored, scrub
 from node.store.objects import PACKS_FOLDER
 from node.store.spaces import Spaces
 
@@ -61,6 +62,8 @@ def _at_rest(directory: Path, settings: Settings, *, deep: bool) -> tuple[list[F
     damaged: list[dict[str, Any]] = []
     findings.append(_checked("keys", lambda: opened.append(_keys(directory, settings))))
     if opened:
+        findings.append(_checked("restore", lambda: asyncio.run(_restored(directory, opened[0]))))
+        findings.append(_checked("rotation", lambda: _rotation(opened[0])))
         findings.append(_checked("log", lambda: asyncio.run(_log(directory, opened[0]))))
         if deep:
             found = _checked("index", lambda: damaged.extend(asyncio.run(_verify(directory, opened[0]))))
@@ -69,7 +72,8 @@ def _at_rest(directory: Path, settings: Settings, *, deep: bool) -> tuple[list[F
 
 
 def _try_keys(directory: Path, settings: Settings) -> None:
-    _keys(directory, settings)
+    if _keys(directory, settings).is_rotating:
+        raise RotationUnfinished
 
 
 def _keys(directory: Path, settings: Settings) -> KeyStore:
@@ -111,6 +115,17 @@ def _clock(last_event: int) -> None:
     now = time.time()
     if now < max(_EARLIEST, last_event - _CLOCK_SLACK):
         raise ClockWrong
+
+
+def _rotation(keys: KeyStore) -> None:
+    if keys.is_rotating:
+        raise RotationUnfinished
+
+
+async def _restored(directory: Path, keys: KeyStore) -> None:
+    async with await open_index(directory, keys) as db, db.read() as rx:
+        if await restored.is_under_review(rx):
+            raise RestoreNotReviewed
 
 
 async def _log(directory: Path, keys: KeyStore) -> None:

@@ -99,7 +99,7 @@ def api_routes(
         ),
         ShareCodesResource(exchange.codes, issuer=basis.issuer, clock=clock),
         WithdrawalsResource(exchange.lifecycle.withdrawals, History(storage.db, storage.store, clock)),
-        BackupsResource(exchange.vault.backups, exchange.vault.restored),
+        BackupsResource(exchange.vault.backups, exchange.vault.restored, exchange.vault.rotation),
         QuarantineResource(exchange.lifecycle.quarantine),
         RetentionResource(exchange.retention, exchange.scrub),
         CorrectionsResource(exchange.lifecycle.corrections, issuer=basis.issuer),

@@ -99,7 +99,7 @@ def _restore(target: Path, directory: Path, options: RestoreOptions, progress: P
         raise BackupDamaged(found.problems[0])
     made_at = manifest.made_at if manifest else 0
     marked = asyncio.run(_mark(directory, keys, made_at))
-    write_config(directory / CONFIG_NAME, _with_secret(read.config, node))
+    write_config(directory / CONFIG_NAME, with_secret(read.config, node))
     (directory / _MARKER).unlink()
     sync_directory(directory)
     return {
@@ -191,7 +191,7 @@ def _secret_now(node: NodeSettings, options: RestoreOptions) -> NodeSettings:
     return node
 
 
-def _with_secret(config: str, node: NodeSettings) -> str:
+def with_secret(config: str, node: NodeSettings) -> str:
     """The settings as they were, but for where the secret is now."""
     for key, value in (("key_file", node.key_file), ("passphrase_file", node.passphrase_file)):
         config = _with_key(config, key, f"{key} = {quoted(value)}" if value else "")

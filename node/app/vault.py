@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 
+from node.app.keys import KEYSTORE_NAME
 from node.app.storage import Storage
 from node.clock import Clock
 from node.crypto.identity import Identity
 from node.log import Logger
 from node.sharing.backups import Backups
 from node.sharing.restored import Restored
+from node.sharing.rotation import Rotation
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +18,7 @@ class Vault:
 
     backups: Backups
     restored: Restored
+    rotation: Rotation
 
 
 def build_vault(storage: Storage, identity: Identity, clock: Clock, log: Logger) -> Vault:
@@ -30,4 +33,11 @@ def build_vault(storage: Storage, identity: Identity, clock: Clock, log: Logger)
             lock=storage.maintenance,
         ),
         Restored(storage.db, clock, log),
+        Rotation(
+            storage.directory / KEYSTORE_NAME,
+            db=storage.db,
+            keys=storage.keys,
+            clock=clock,
+            lock=storage.maintenance,
+        ),
     )

@@ -47,6 +47,7 @@ _COMMANDS = {
     "audit": "node.cli.audit:audit",
     "backup": "node.cli.backup:backup",
     "restore": "node.cli.backup:restore",
+    "rotate": "node.cli.rotate:rotate",
     "doctor": "node.cli.doctor:doctor",
 }
 

@@ -8,12 +8,17 @@
            ├─ index key: SQLCipher's
            └─ one key per study ─ one key per object   (rows and records of the store)
 
+Changing the master key takes three steps, each of which leaves everything readable: the new key is added to the file,
+sealed under the old one (``begin_rotation``); the store wraps every study key again (``rewrap_study_key``); the file is
+replaced by one that knows the new key alone (``finish_rotation``).
+
 Everything in the file is sealed or public. A checksum tells damage by accident from a wrong key; against a deliberate
 change the seals stand, which bind the protection's parameters, the master key's version and the identity.
 
 Opening with a passphrase computes for about a second: not on the event loop.
 """
 
+import contextlib
 import hashlib
 import os
 from pathlib import Path
@@ -57,6 +62,7 @@ __all__ = [
 
 FORMAT: Final = "leveret-keys"
 VERSION: Final = 1
+ROTATING_VERSION: Final = 2  # of a file with two master keys: a program that knows of one must not touch it
 MAX_FILE_BYTES: Final = 64 * 1024  # a key store has about one KiB
 
 _STUDY_BYTES: Final = 16
@@ -85,16 +91,40 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     checksum: bytes = b""  # SHA-256 of this structure's JSON with an empty checksum
 
 
+class _Rotating(_File, frozen=True, forbid_unknown_fields=True):
+    """keys.json while the master key is being changed."""
+
+    next_master: bytes = b""  # sealed under the master key
+
+
 class KeyStore:
     """The opened keys of one node. ``repr`` shows the identity only."""
 
-    __slots__ = ("_index_key", "_master", "identity", "master_version")
+    __slots__ = ("_index_key", "_master", "_next", "_old", "_protected", "identity", "master_version")
 
-    def __init__(self, identity: Identity, master: bytes, master_version: int, index_key: bytes) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        master: bytes,
+        master_version: int,
+        index_key: bytes,
+        *,
+        protected: tuple[Protection, bytes] | None = None,
+        following: bytes | None = None,
+    ) -> None:
+        """``protected``: how the file is, and its wrapping key. ``following``: the next master key."""
         self.identity = identity
         self.master_version = master_version
         self._master = master
+        self._next = following  # study keys are being wrapped under it now
+        self._old: bytes | None = None  # of before a change while this process runs: what was read then opens still
         self._index_key = index_key
+        self._protected = protected
+
+    @property
+    def is_rotating(self) -> bool:
+        """Whether a change of the master key is under way, or was cut short."""
+        return self._next is not None
 
     def __repr__(self) -> str:
         return f"KeyStore({self.identity.peer_id.short})"
@@ -105,7 +135,7 @@ class KeyStore:
 
     def wrap_study_key(self, key: bytes, study: bytes, version: int) -> bytes:
         """A study's key under the master key (104 bytes), bound to the study's 16-byte ref and to ``version``."""
-        return seal(self._master, key, _study_aad(study, version))
+        return seal(self._next or self._master, key, _study_aad(study, version))
 
     def unwrap_study_key(self, blob: bytes, study: bytes, version: int) -> bytes:
         """The key of exactly this study.
@@ -113,7 +143,78 @@ class KeyStore:
         Raises:
             WrongKeyOrDamaged: it is another study's, another version's, another node's, or damaged.
         """
-        return unseal(self._master, blob, _study_aad(study, version))
+        aad = _study_aad(study, version)
+        for master in (self._next, self._old):
+            if master is not None:
+                with contextlib.suppress(WrongKeyOrDamaged):
+                    return unseal(master, blob, aad)
+        return unseal(self._master, blob, aad)
+
+    def rewrap_study_key(self, blob: bytes, study: bytes, version: int) -> bytes | None:
+        """The same key under the next master key; None if that is what it is under already.
+
+        Raises:
+            WrongKeyOrDamaged: it is under neither.
+        """
+        assert self._next is not None, "begin_rotation comes first"
+        aad = _study_aad(study, version)
+        with contextlib.suppress(WrongKeyOrDamaged):
+            unseal(self._next, blob, aad)
+            return None
+        return seal(self._next, unseal(self._master, blob, aad), aad)
+
+    def begin_rotation(self, path: Path) -> None:
+        """Make the next master key, durable in ``path`` when this returns; one that was begun and cut short goes on.
+
+        Raises:
+            KeyStoreUnwritable: the disk refuses; nothing has changed.
+        """
+        if self._next is not None:
+            return
+        following = random(KEY_BYTES)
+        known = msgspec.structs.asdict(self._document(self._master, self.master_version))
+        sealed = seal(self._master, following, _next_aad(self.master_version))
+        _write(path, _Rotating(**{**known, "version": ROTATING_VERSION}, next_master=sealed))
+        self._next = following
+
+    def finish_rotation(self, path: Path, protector: Protector | None = None) -> None:
+        """Forget the old master key, now that every study key is under the next one; ``protector``: a new secret, too.
+
+        Raises:
+            KeyStoreUnwritable: the disk refuses; both keys stay known.
+        """
+        assert self._next is not None, "begin_rotation comes first"
+        before = self._protected
+        if protector is not None:
+            self._protected = protector.protect()
+        try:
+            _write(path, self._document(self._next, self.master_version + 1))
+        except BaseException:
+            self._protected = before
+            raise
+        self._old, self._master, self._next = self._master, self._next, None
+        self.master_version += 1
+
+    def write(self, path: Path) -> None:
+        """Write the file of a new node; raises KeyStoreUnwritable."""
+        _write(path, self._document(self._master, self.master_version))
+
+    def _document(self, master: bytes, version: int) -> _File:
+        """The file with this master key alone."""
+        assert self._protected is not None, "opened from a file, or about to be written to one"
+        protection, wrapping = self._protected
+        public_key = self.identity.public_key
+        return _File(
+            format=FORMAT,
+            version=VERSION,
+            public_key=public_key,
+            protection=protection,
+            key_check=_key_check(wrapping),
+            master_version=version,
+            master=seal(wrapping, master, _master_aad(protection, version)),
+            identity=seal(master, self.identity.seed, _own_aad(b"identity", public_key)),
+            index=seal(master, self._index_key, _own_aad(b"index", public_key)),
+        )
 
 
 def create_keystore(path: Path, protector: Protector, identity: Identity) -> KeyStore:
@@ -128,23 +229,17 @@ def create_keystore(path: Path, protector: Protector, identity: Identity) -> Key
         raise KeyStoreExists(str(path))
     protection, wrapping = protector.protect()
     master, index_key, version = random(KEY_BYTES), random(KEY_BYTES), 1
-    document = _File(
-        format=FORMAT,
-        version=VERSION,
-        public_key=identity.public_key,
-        protection=protection,
-        key_check=_key_check(wrapping),
-        master_version=version,
-        master=seal(wrapping, master, _master_aad(protection, version)),
-        identity=seal(master, identity.seed, _own_aad(b"identity", identity.public_key)),
-        index=seal(master, index_key, _own_aad(b"index", identity.public_key)),
-    )
+    keys = KeyStore(identity, master, version, index_key, protected=(protection, wrapping))
+    keys.write(path)
+    return keys
+
+
+def _write(path: Path, document: _File) -> None:
     document = msgspec.structs.replace(document, checksum=_checksum(document))
     try:
         _write_atomically(path, msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
     except OSError as exc:
         raise KeyStoreUnwritable(str(path)) from exc
-    return KeyStore(identity, master, version, index_key)
 
 
 def open_keystore(path: Path, protector: Protector) -> KeyStore:
@@ -163,12 +258,16 @@ def open_keystore(path: Path, protector: Protector) -> KeyStore:
         master = unseal(wrapping, document.master, _master_aad(document.protection, document.master_version))
         seed = unseal(master, document.identity, _own_aad(b"identity", document.public_key))
         index_key = unseal(master, document.index, _own_aad(b"index", document.public_key))
+        following = None
+        if isinstance(document, _Rotating):
+            following = unseal(master, document.next_master, _next_aad(document.master_version))
     except WrongKeyOrDamaged as exc:
         raise KeyStoreDamaged(str(path)) from exc
     identity = Identity.from_seed(seed)
     if identity.public_key != document.public_key or len(index_key) != KEY_BYTES:
         raise KeyStoreDamaged(str(path))
-    return KeyStore(identity, master, document.master_version, index_key)
+    protected = (document.protection, wrapping)
+    return KeyStore(identity, master, document.master_version, index_key, protected=protected, following=following)
 
 
 def protection_kind(path: Path) -> str:
@@ -196,12 +295,13 @@ def _read(path: Path) -> _File:
         raise KeyStoreDamaged(str(path))
     try:
         envelope = msgspec.json.decode(data, type=_Envelope)
-        if envelope.format == FORMAT and envelope.version > VERSION:
+        if envelope.format == FORMAT and envelope.version > ROTATING_VERSION:
             raise KeyStoreNewer(str(path))
-        document = msgspec.json.decode(data, type=_File)
+        kind = _Rotating if envelope.version == ROTATING_VERSION else _File
+        document: _File = msgspec.json.decode(data, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
         raise KeyStoreDamaged(str(path)) from exc
-    genuine = (document.format, document.version) == (FORMAT, VERSION)
+    genuine = (document.format, document.version) == (FORMAT, envelope.version) and document.version > 0
     if not genuine or document.checksum != _checksum(document) or not 0 < document.master_version < 2**32:
         raise KeyStoreDamaged(str(path))
     return document
@@ -233,6 +333,10 @@ def _checksum(document: _File) -> bytes:
 
 def _master_aad(protection: Protection, version: int) -> bytes:
     return b"master-key\0" + version.to_bytes(4, "big") + msgspec.json.encode(protection)
+
+
+def _next_aad(version: int) -> bytes:
+    return b"next-master-key\0" + version.to_bytes(4, "big")
 
 
 def _own_aad(what: bytes, public_key: bytes) -> bytes:

@@ -181,8 +181,9 @@ class Spaces:
             patient = None if owner is None else PatientKey(owner[0], owner[1])
             return Space(self.unwrap(bytes(row[0]), row[1], bytes(row[2])), study, patient)
         key = SpaceKey(StudyRef.new().value, _FIRST_VERSION, os.urandom(KEY_BYTES))
-        wrapped = self._keys.wrap_study_key(key.key, key.space, key.version)
         async with self._db.write() as tx:
+            # In here: no change of the master key comes between the wrapping and the row.
+            wrapped = self._keys.wrap_study_key(key.key, key.space, key.version)
             await tx.execute(
                 "INSERT INTO space (ref, study_uid, key_version, wrapped_key) VALUES (?, ?, ?, ?)",
                 (key.space, str(study), key.version, wrapped),

@@ -248,7 +248,7 @@ def test_no_credentials_of_systemd() -> None:
 
 def test_a_newer_file_says_so_before_anything_else(tmp_path: Path) -> None:
     path, protector, _ = make(tmp_path)
-    rewrite(path, version=2, something_new=[1, 2], honest_checksum=False)
+    rewrite(path, version=3, something_new=[1, 2], honest_checksum=False)
     for use in (lambda: open_keystore(path, protector), lambda: protection_kind(path)):
         with pytest.raises(KeyStoreNewer):
             use()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from node.app.keys import open_keys
 from node.app.lock import exclusive
-from node.app.setup import NewNode, _quoted, initialise
+from node.app.setup import NewNode, initialise, quoted
 from node.config import load
 from node.errors.base import LeveretError
 from node.errors.crypto_keys import KeyFileMissing, PassphraseUnusable, WrongKeyFile, WrongPassphrase
@@ -19,7 +19,7 @@ from node.errors.trust import InvalidAddress
 
 @given(st.text().filter(lambda t: not any(0xD800 <= ord(c) < 0xE000 for c in t)))
 def test_any_text_survives_toml(text: str) -> None:
-    assert tomllib.loads(f"x = {_quoted(text)}") == {"x": text}
+    assert tomllib.loads(f"x = {quoted(text)}") == {"x": text}
 
 
 def test_a_new_node(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from node.api.rest.access import OPERATION, OVERSIGHT
 from node.api.routing import Call, Route
 from node.sharing.backups import Backups
 from node.sharing.restored import Restored, RestoreView
+from node.sharing.rotation import Rotation
 
 
 class ManifestDigest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -20,11 +21,12 @@ class ManifestDigest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class BackupsResource:
-    """``backups`` (on the admin socket alone: who copies reads the data directory) and ``restoration``."""
+    """``backups`` and ``keys`` (on the admin socket alone: who copies reads the directory), and ``restoration``."""
 
-    def __init__(self, backups: Backups, restored: Restored) -> None:
+    def __init__(self, backups: Backups, restored: Restored, rotation: Rotation) -> None:
         self._backups = backups
         self._restored = restored
+        self._rotation = rotation
 
     def routes(self) -> Iterable[Route]:
         """The routes."""
@@ -38,6 +40,7 @@ class BackupsResource:
                 "POST", f"{one}/signature", self.sign, OPERATION, "Sign for a backup", ManifestDigest, socket_only=True
             ),
             Route("POST", f"{one}/end", self.end, OPERATION, "Remove the snapshot", status=204, socket_only=True),
+            Route("POST", "/api/v1/keys/rotation", self.rotate, OPERATION, "Change the master key", socket_only=True),
             Route("GET", "/api/v1/restoration", self.restoration, OVERSIGHT, "Whether a restore waits for a person"),
             Route(
                 "POST", "/api/v1/restoration/review", self.confirm, OPERATION, "Say that a restore was looked through"
@@ -71,6 +74,11 @@ class BackupsResource:
         """Harmless when called twice."""
         await self._backups.end(call.parameter("backup_id"))
         return None
+
+    async def rotate(self, call: Call) -> object:
+        """One that was cut short goes on."""
+        changed = await self._rotation.rotate(by=call.caller.actor)
+        return {"master_version": self._rotation.version, "studies": changed}
 
     async def restoration(self, _call: Call) -> object:
         """What to look through."""

@@ -9,6 +9,7 @@ from node.model.ids import PatientKey, StudyInstanceUID
 from node.model.instance import Demographics
 from node.model.portal import Ruling, RulingKind, StudyFacts
 from node.store.engine import Read, Row, Write
+from node.store.identity import MAX_MERGES
 from node.store.index_rows import REPORT_CLASSES
 
 
@@ -47,6 +48,19 @@ async def studies_of(rx: Read, patients: Sequence[PatientKey]) -> list[RecordStu
         (keys, _REPORTS),
     )
     return [_record_study(row) for row in rows]
+
+
+async def aliases_of(rx: Read, patient: PatientKey) -> list[PatientKey]:
+    """Patients who turned out to be ``patient`` (merges that stand): events of before name them."""
+    rows = await rx.fetch_all(
+        "WITH RECURSIVE former (issuer, patient_id, depth) AS (SELECT ?1, ?2, 0 UNION"
+        " SELECT a.issuer, a.patient_id, f.depth + 1 FROM former f"
+        " JOIN correction c ON c.into_issuer = f.issuer AND c.into_id = f.patient_id"
+        " JOIN patient_alias a ON a.correction = c.correction WHERE f.depth < ?3)"
+        " SELECT DISTINCT issuer, patient_id FROM former WHERE depth > 0",
+        (patient.issuer, patient.patient_id, MAX_MERGES),
+    )
+    return [PatientKey(*row) for row in rows]
 
 
 async def withdrawn_of(rx: Read, patients: Sequence[PatientKey]) -> list[StudyInstanceUID]:

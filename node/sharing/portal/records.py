@@ -2,8 +2,8 @@
 
 An account's accesses name patients; a patient that was merged into another is that one. Their own studies, and
 received ones that are linked to them, are theirs; what is withdrawn, hidden or quarantined is in no list of the index
-and thus in none here. Release delays and decisions of staff come last (``model.portal.availability``). It is worked out anew for
-each request: an access that ended, or a link that was taken back, counts at once.
+and thus in none here. Release delays and decisions of staff come last (``model.portal.availability``). It is worked
+out anew for each request: an access that ended, or a link that was taken back, counts at once.
 
 Sensitive studies (which are never announced to other facilities) are shown to the patient, whose they are, and to no
 proxy, not even as a line in the list.
@@ -119,6 +119,16 @@ class Records:
         """The accounts that stand for a patient now."""
         now = self._parts.clock.now()
         return {one.account for one in await rows.accesses_to(rx, [patient]) if one.is_live(now)}
+
+    async def within(self, rx: Read, caller: Caller) -> tuple[Record, ...]:
+        """The same as :meth:`records`, in a snapshot of the caller's."""
+        return await self._records(rx, caller)
+
+    async def known(self, rx: Read, caller: Caller) -> tuple[frozenset[StudyInstanceUID], frozenset[StudyInstanceUID]]:
+        """The studies that the caller may know of, and those of which not even that."""
+        judged = await self._judged(rx, await self._accesses(rx, caller))
+        concealed = frozenset(uid for uid, _, shown in judged if shown.showing is Showing.CONCEALED)
+        return frozenset(uid for uid, _, _ in judged) - concealed, concealed
 
     async def rule(
         self, study: StudyInstanceUID, kind: RulingKind | None, *, by: str, reason: str = "", until: int | None = None

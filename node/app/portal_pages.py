@@ -8,6 +8,7 @@ from node.api.portal.downloads import DownloadPages
 from node.api.portal.images import ImagePages
 from node.api.portal.layout import LanguageResource
 from node.api.portal.reports import ReportPages
+from node.api.portal.share import SharePages
 from node.api.portal.studies import StudiesPages
 from node.api.web.pages import Pages
 from node.app.console import Resource
@@ -16,6 +17,7 @@ from node.dicom.outgoing import Copies
 from node.errors.trust import UnknownPeer
 from node.model.ids import PeerId
 from node.sharing.portal.gallery import Gallery
+from node.sharing.portal.giving import Giving, GivingParts
 from node.sharing.portal.handles import Handles
 from node.sharing.portal.media import MediaSets
 from node.sharing.trust import TrustList
@@ -28,12 +30,25 @@ def portal_pages(basis: Basis, exchange: Exchange, pages: Pages, reads: Reads) -
     frames = FrameStore(store, storage.renderers)
     copies = Copies(storage.pool, storage.renderers)
     media = MediaSets(store, storage.pool, copies, basis.clock)
-    facility = basis.settings.node.name
+    facility, name = basis.settings.node.name, facility_names(basis.network.trust)
+    giving = Giving(
+        GivingParts(
+            storage.db,
+            exchange.portal.records,
+            gallery,
+            exchange.consents,
+            exchange.codes,
+            exchange.links.keeping,
+            basis.network.trust,
+            basis.clock,
+        )
+    )
     return (
         LanguageResource(pages),
-        StudiesPages(pages, gallery, exchange.locator, reads, facility_of=facility_names(basis.network.trust)),
+        StudiesPages(pages, gallery, exchange.locator, reads, facility_of=name),
         ImagePages(pages, gallery, frames, storage.renderers, reads),
         ReportPages(pages, gallery, storage.pool, frames, reads),
+        SharePages(pages, giving, exchange.links.keeping, exchange.portal.accounts.verified, facility_of=name),
         DownloadPages(pages.languages, gallery, media, reads, facility=facility, clock=basis.clock),
     )
 

@@ -17,3 +17,19 @@ class TooMuchToDownload(LeveretError):
     code = "too_much_to_download"
     advice = "Download the studies one by one."
     status = 413
+
+
+class NotYoursToShare(LeveretError):
+    """This account may look at the images, and not give them to others."""
+
+    code = "not_yours_to_share"
+    advice = "The patient, or the facility, can allow it."
+    status = 403
+
+
+class NothingChosen(LeveretError):
+    """No study is chosen."""
+
+    code = "nothing_chosen"
+    advice = "Choose at least one examination."
+    status = 400

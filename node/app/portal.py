@@ -1,23 +1,27 @@
 """The portal: its use cases and its pages."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from node.api.portal.account import AccountPages
 from node.api.portal.enrol import EnrolPages
+from node.api.portal.history import HistoryPages
 from node.api.portal.signin import SignInPages
 from node.api.routing import Route
 from node.api.web.pages import Pages
+from node.model.ids import PeerId
 from node.sharing.hashing import PasswordHashing
 from node.sharing.portal.accounts import Accounts
 from node.sharing.portal.enrolment import Enrolment
+from node.sharing.portal.history import PortalHistory
 from node.sharing.portal.parts import PortalParts
 from node.sharing.portal.passkeys import Passkeys
 from node.sharing.portal.pending import Patience
 from node.sharing.portal.proxies import Proxies
 from node.sharing.portal.records import Records
 from node.sharing.sessions import Sessions
+from node.sharing.trust import TrustList
 
 if TYPE_CHECKING:
     from node.app.exchange import Basis
@@ -39,6 +43,7 @@ class Portal:
     passkeys: Passkeys
     records: Records
     proxies: Proxies
+    history: PortalHistory
 
 
 def build_portal(basis: "Basis", sessions: Sessions, hashing: PasswordHashing) -> Portal:
@@ -56,7 +61,18 @@ def build_portal(basis: "Basis", sessions: Sessions, hashing: PasswordHashing) -
     )
     enrolment, records = Enrolment(parts), Records(parts)
     accounts = Accounts(parts, enrolment)
-    return Portal(enrolment, accounts, Passkeys(parts, enrolment, accounts), records, Proxies(parts, records, accounts))
+    return Portal(
+        enrolment,
+        accounts,
+        Passkeys(parts, enrolment, accounts),
+        records,
+        Proxies(parts, records, accounts),
+        PortalHistory(parts, records, _facility_names(basis.network.trust)),
+    )
+
+
+def _facility_names(trust: TrustList) -> Callable[[PeerId], str]:
+    return lambda peer: next((one.name for one in trust.peers() if one.peer_id == peer), "")
 
 
 def account_pages(portal: Portal, sessions: Sessions, pages: Pages) -> tuple[Resource, ...]:
@@ -78,4 +94,5 @@ def account_pages(portal: Portal, sessions: Sessions, pages: Pages) -> tuple[Res
             proxies=portal.proxies,
             records=portal.records,
         ),
+        HistoryPages(pages, portal.history),
     )

@@ -93,6 +93,7 @@ class AnnounceSettings:
     """[announce]: what peers are told."""
 
     interval: int = 60  # seconds between batches
+    epoch_days: int = 30  # then every peer's key is destroyed and all is announced anew under another; 0: never
     shared_issuers: tuple[str, ...] = ()  # issuers whose identifiers other facilities know too
     label_detail: bool = False  # put date, description and UID into labels without a consent
 
@@ -172,6 +173,28 @@ def load(data_dir: Path, environ: Mapping[str, str] | None = None) -> Settings:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise InvalidConfig(f"{path}: {exc}") from exc
     return parse(raw, os.environ if environ is None else environ)
+
+
+class Origin(StrEnum):
+    """Where a setting comes from."""
+
+    DEFAULT = "default"
+    FILE = "file"
+    ENVIRONMENT = "environment"
+
+
+def origins(data_dir: Path, environ: Mapping[str, str] | None = None) -> dict[tuple[str, str], Origin]:
+    """Of every setting, by section and key; raises as :func:`load`."""
+    load(data_dir, environ)
+    raw = tomllib.loads((data_dir / CONFIG_NAME).read_text(encoding="utf-8"))
+    surroundings = os.environ if environ is None else environ
+    found = {}
+    for section in fields(Settings):
+        for key in fields(getattr(Settings(), section.name)):
+            origin = Origin.FILE if key.name in raw.get(section.name, {}) else Origin.DEFAULT
+            is_overridden = f"LEVERET_{section.name}_{key.name}".upper() in surroundings
+            found[section.name, key.name] = Origin.ENVIRONMENT if is_overridden else origin
+    return found
 
 
 def parse_text(text: str) -> Settings:

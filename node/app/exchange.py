@@ -34,6 +34,7 @@ from node.sharing.inbound import Inbound, InboundParts
 from node.sharing.inbox import Inbox
 from node.sharing.ingest import Ingest, issuer_of
 from node.sharing.locate import Locator
+from node.sharing.meter import Meter
 from node.sharing.offers import OfferParts, Offers
 from node.sharing.on_file import DirectivesOnFile
 from node.sharing.pacs import PacsDirectory
@@ -108,6 +109,7 @@ class Exchange:
     lifecycle: Lifecycle
     witnesses: Witnesses
     offers: Offers
+    meter: Meter
     delivery: Delivery
     retention: Retention
     scrub: Scrub
@@ -163,6 +165,7 @@ def build_exchange(basis: Basis) -> Exchange:
         lifecycle=lifecycle,
         witnesses=_witnesses(basis),
         offers=_offers(basis, ingest, requests),
+        meter=_meter(basis),
         delivery=build_delivery(basis, basis.pacs, engine.changed),
         retention=_retention(basis),
         scrub=_scrub(basis),
@@ -171,6 +174,11 @@ def build_exchange(basis: Basis) -> Exchange:
         portal=portal,
         visibility=Visibility({Role.RECIPIENT: links.keeping, Role.PATIENT: portal.records}),
     )
+
+
+def _meter(basis: Basis) -> Meter:
+    storage = basis.storage
+    return Meter(db=storage.db, store=storage.store, pool=storage.pool, clock=basis.clock, log=basis.log)
 
 
 def _retention(basis: Basis) -> Retention:

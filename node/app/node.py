@@ -94,7 +94,7 @@ class Node:
             stack, settings=settings, identity=identity, db=storage.db, clock=clock, metrics=metrics, log=log
         )
         pacs = await open_pacs(storage.db, identity, settings.dicom, clock=clock, log=log)
-        basis = Basis(settings, identity, storage, network, clock, metrics, log, pacs, Reach(settings.api))
+        basis = Basis(settings, identity, storage, network, clock, metrics, log, pacs, Reach(settings.api), self._directory)
         exchange = build_exchange(basis)
         await network.listen(stack, settings=settings, identity=identity, clock=clock, log=log)
         dimse = build_dimse(basis, exchange)

@@ -77,9 +77,11 @@ class AuditType(StrEnum):
     RELEASED = "released"
     TRANSFER_STATE = "transfer_state"
     STUDY_RECEIVED = "study_received"
+    REPEAT_SPARED = "repeat_spared"  # what a clinician says that a fetched prior changed
     RECEIPT_SENT = "receipt_sent"
     RECEIPT_RECEIVED = "receipt_received"
     # The log itself
+    AUDIT_READ = "audit_read"
     AUDIT_EXPORTED = "audit_exported"
     PEER_LOG_CONFLICT = "peer_log_conflict"  # a peer's log shrank or forked
     PEER_LOG_RESTARTED = "peer_log_restarted"  # a peer's log began a new tree, as after a restored backup

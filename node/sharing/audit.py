@@ -18,7 +18,7 @@ from node.crypto.notes import (
     verify_checkpoint,
     verify_cosignature,
 )
-from node.crypto.tlog import Frontier, leaf_hash
+from node.crypto.tlog import Frontier, leaf_hash, verify_inclusion
 from node.errors.audit import NoSuchEvent
 from node.errors.base import LeveretError
 from node.errors.crypto_identity import MalformedNote
@@ -27,7 +27,7 @@ from node.model.ids import PeerId
 from node.store import audit as rows
 from node.store import audit_tree, trust
 from node.store import witness as witnesses
-from node.store.audit import LogPart
+from node.store.audit import AuditQuery, LogPart
 from node.store.engine import Database, Read
 
 CHECKPOINT_SECONDS = 1.0  # a change is covered by a signed head at most this much later
@@ -78,6 +78,17 @@ class InclusionProof:
     leaf: bytes
     path: tuple[bytes, ...]
     checkpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShownEvent:
+    """An event as an auditor sees it. ``holds``: its bytes lead to the signed root; ``index`` is its place there."""
+
+    row: rows.AuditRow
+    index: int
+    proof: InclusionProof | None
+    holds: bool
+    cosigned: tuple[CosignedHead, ...]
 
 
 def witness_name(peer: PeerId) -> str:
@@ -157,6 +168,48 @@ class AuditLog:
         """Events newest first, at most ``limit`` (1000 at most) of them older than position ``before``."""
         async with self._db.read() as rx:
             return await rows.page(rx, before=before, limit=min(limit, MAX_PAGE), types=types)
+
+    async def find(
+        self, query: AuditQuery, *, before: int | None = None, limit: int = 100, by: str
+    ) -> list[rows.AuditRow]:
+        """Events that match ``query``, newest first, older than position ``before``; the look becomes one."""
+        async with self._db.read() as rx:
+            found = await rows.find(rx, query, before=before, limit=min(limit, MAX_PAGE))
+        detail: dict[str, str | int] = {"found": len(found)}
+        seen = AuditEvent(
+            AuditType.AUDIT_READ, self._clock.now(), by, patient=query.patient, study=query.study, detail=detail
+        )
+        await self.record(seen)
+        return found
+
+    async def show(self, position: int, *, by: str) -> ShownEvent:
+        """One event with the proof that it stands in the log, checked; the look is an event. Raises NoSuchEvent."""
+        async with self._db.read() as rx:
+            row = await rows.get(rx, position)
+            part = next((p for p in reversed(await rows.parts(rx)) if p.base <= position), None)
+            if row is None or part is None:
+                raise NoSuchEvent
+            cosigned = await _cosigned(rx, part)
+        try:
+            proof: InclusionProof | None = await self.inclusion(position)
+        except NoSuchEvent:  # it is younger than the newest signed head: a second later it is in one
+            proof = None
+        holds = proof is not None and self._holds(row, part, proof)
+        await self.record(
+            AuditEvent(AuditType.AUDIT_READ, self._clock.now(), by, patient=row.event.patient, study=row.event.study)
+        )
+        return ShownEvent(row, position - part.base, proof, holds, tuple(cosigned))
+
+    def _holds(self, row: rows.AuditRow, part: LogPart, proof: InclusionProof) -> bool:
+        """Whether the event's own bytes lead to the root that this node signed."""
+        try:
+            head = verify_checkpoint(
+                proof.checkpoint, origin_of(self._identity, part.incarnation), self._identity.public_key
+            )
+            verify_inclusion(leaf_hash(row.body), row.position - part.base, head.size, proof.path, head.root)
+        except LeveretError:
+            return False
+        return True
 
     async def since(self, position: int = 0) -> AsyncIterator[rows.AuditRow]:
         """Every event from ``position`` to the end as it is now, oldest first; holds no transaction between batches."""

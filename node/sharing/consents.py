@@ -243,6 +243,11 @@ class Consents:
                 await audit.append(tx, AuditEvent(AuditType.PATIENT_OPTED_OUT, now, by, patient=patient))
             return await self._endings.opted_out(tx, patient, by)
 
+    async def opted_out(self, patient: PatientKey) -> bool:
+        """Whether the patient wants nothing shared without being asked."""
+        async with self._db.read() as rx:
+            return await feeds.is_opted_out(rx, patient)
+
     async def opt_in(self, patient: PatientKey, *, by: str) -> None:
         """The patient takes that back; again is as good."""
         async with self._db.write() as tx:

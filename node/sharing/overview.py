@@ -154,6 +154,12 @@ class Overview:
                 problems=tuple(problems),
             )
 
+    async def moved(self) -> list[tuple[str, int, int]]:
+        """What moved in the last DAYS days, as :func:`moved_by_day`."""
+        now = self._clock.now()
+        async with self._db.read() as rx:
+            return _by_day(await overview.moved(rx, _midnight(now) - (DAYS - 1) * _DAY), now)
+
     def peers(self) -> tuple[PeerGlance, ...]:
         """All peers by name."""
         return tuple(
@@ -205,8 +211,12 @@ def alerts(snapshot: Snapshot) -> list[Alert]:
 
 def moved_by_day(snapshot: Snapshot) -> list[tuple[str, int, int]]:
     """Day (YYYY-MM-DD), bytes received, bytes sent: each of the last DAYS days, also those on which nothing moved."""
-    sums = {(one.day, one.direction): one.size for one in snapshot.moved}
-    noon = _midnight(snapshot.at) + _DAY // 2
+    return _by_day(snapshot.moved, snapshot.at)
+
+
+def _by_day(moved: Sequence[Moved], now: int) -> list[tuple[str, int, int]]:
+    sums = {(one.day, one.direction): one.size for one in moved}
+    noon = _midnight(now) + _DAY // 2
     days = [time.strftime("%Y-%m-%d", time.localtime(noon - back * _DAY)) for back in range(DAYS - 1, -1, -1)]
     return [(day, sums.get((day, Direction.IN), 0), sums.get((day, Direction.OUT), 0)) for day in days]
 

@@ -47,6 +47,18 @@ class AuditRow:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditQuery:
+    """Which events somebody wants to see; what is empty is no limit. Times in seconds, ``until`` exclusive."""
+
+    types: tuple[AuditType, ...] = ()
+    actor: str = ""
+    patient: PatientKey | None = None
+    study: StudyInstanceUID | None = None
+    since: int | None = None
+    until: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class LogPart:
     """One tree of the log. ``incarnation`` is 1 for the first, larger for each that began after a restore."""
 
@@ -142,6 +154,38 @@ async def page(rx: Read, *, before: int | None, limit: int, types: tuple[AuditTy
         (before, wanted, limit),
     )
     return [_row(r[0], r[1], r[2]) for r in rows]
+
+
+async def find(rx: Read, query: AuditQuery, *, before: int | None, limit: int) -> list[AuditRow]:
+    """Events that match all of ``query``, newest first, ``limit`` at most, older than position ``before``."""
+    where, values = ["1 = 1"], list[object]()
+
+    def need(condition: str, *given: object) -> None:
+        where.append(condition)
+        values.extend(given)
+
+    if before is not None:
+        need("position < ?", before)
+    if query.types:
+        need("type IN (SELECT value FROM json_each(?))", msgspec.json.encode([t.value for t in query.types]).decode())
+    if query.actor:
+        need("actor = ?", query.actor)
+    if query.patient is not None:
+        need("patient = ?", msgspec.json.encode((query.patient.issuer, query.patient.patient_id)).decode())
+    if query.study is not None:
+        need("study = ?", str(query.study))
+    if query.since is not None:  # clocks are set back now and then: the events themselves decide, not their order
+        need("at >= ? AND position >= (SELECT MIN(position) FROM audit_event WHERE at >= ?)", query.since, query.since)
+    if query.until is not None:
+        need("at < ? AND position <= (SELECT MAX(position) FROM audit_event WHERE at < ?)", query.until, query.until)
+    sql = f"SELECT position, body, leaf FROM audit_event WHERE {' AND '.join(where)} ORDER BY position DESC LIMIT ?"  # noqa: S608 - fixed texts
+    return [_row(r[0], r[1], r[2]) for r in await rx.fetch_all(sql, (*values, limit))]
+
+
+async def get(rx: Read, position: int) -> AuditRow | None:
+    """One event."""
+    row = await rx.fetch_one("SELECT position, body, leaf FROM audit_event WHERE position = ?", (position,))
+    return None if row is None else _row(row[0], row[1], row[2])
 
 
 async def page_from(rx: Read, position: int, limit: int) -> list[AuditRow]:

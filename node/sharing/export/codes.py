@@ -85,6 +85,7 @@ CODED: Mapping[AuditType, Coded] = {
     _T.RELEASED: Coded(TRANSFERRED, _R),
     _T.TRANSFER_STATE: Coded(TRANSFERRED, _E),
     _T.RECEIPT_SENT: Coded(TRANSFERRED, _E),
+    _T.REPEAT_SPARED: Coded(ORDER, _U),
     _T.RECEIPT_RECEIVED: Coded(TRANSFERRED, _E),
     _T.STUDY_WITHDRAWN: Coded(ACCESSED, _D),
     _T.WITHDRAWAL_SENT: Coded(ACCESSED, _D),
@@ -127,6 +128,7 @@ CODED: Mapping[AuditType, Coded] = {
     _T.PORTAL_ACCOUNT_CLOSED: Coded(SECURITY, _E, USER_SECURITY),
     _T.PORTAL_ACCOUNTS_READ: Coded(PATIENT, _R),
     _T.PORTAL_HISTORY_READ: Coded(PATIENT, _R),
+    _T.AUDIT_READ: Coded(Code("110101", "Audit Log Used"), _R),
     _T.AUDIT_EXPORTED: Coded(Code("110101", "Audit Log Used"), _R),
     _T.PACS_CHANGED: Coded(SECURITY, _E, CONFIGURATION),
 }

@@ -7,5 +7,5 @@ the browser on (Post/Redirect/Get). Three rules hold for all of them:
   (:func:`desk.settle`).
 - What cannot be undone is asked again on a page of its own, which works without scripts (:class:`desk.Question`).
 - Addresses hold random ids and PeerIds, never patients and DICOM UIDs: those stand in forms, and in addresses only as
-  handles (``api.web.handles``).
+  handles (``api.console.handles``).
 """

@@ -66,6 +66,8 @@ DONE: Mapping[str, str] = {
     "reviewed": "Your verdict is on record.",
     "user-added": "The user was added.",
     "user-disabled": "Disabled. Sessions and tokens of this user have ended.",
+    "user-enabled": "The user may sign in again. Tokens that were made before stay gone.",
+    "token-revoked": "The token is void.",
     "password-set": "The password was changed; sessions of this user have ended.",
     "pacs-added": "The system was entered. Try it now.",
     "pacs-removed": "The system was removed.",

@@ -7,7 +7,10 @@ from node.api.console.ask import AskPages, AskParts
 from node.api.console.find import FindPages
 from node.api.console.handles import Handles, PatientRef
 from node.api.console.login import LoginPages
+from node.api.console.meter import MeterPages
+from node.api.console.offers import OfferPageParts, OfferPages
 from node.api.console.patients import PatientPages, PatientParts
+from node.api.console.priors import prior_title
 from node.api.console.requests import RequestPages, RequestParts
 from node.api.console.sheets import Sheet
 from node.api.console.studies import StudyPages, StudyParts
@@ -28,6 +31,7 @@ class Resource(Protocol):
 
 def console_pages(basis: Basis, exchange: Exchange, pages: Pages, reads: Reads) -> tuple[Resource, ...]:
     """What clinicians see below ``/console/``, and what everybody does: signing in, help."""
+    pages.environment.filters["prior_title"] = prior_title
     clock, storage, trust = basis.clock, basis.storage, basis.network.trust
     patients, searches = Handles[PatientRef](clock), Handles[str](clock)
     studies, sheets = Handles[StudyInstanceUID](clock), Handles[Sheet](clock)
@@ -44,5 +48,9 @@ def console_pages(basis: Basis, exchange: Exchange, pages: Pages, reads: Reads) 
             )
         ),
         AskPages(AskParts(pages, requests, delivery.deliveries, basis.pacs, trust, store, sheets)),
-        RequestPages(RequestParts(pages, requests, delivery.deliveries, trust, store, patients, studies)),
+        RequestPages(
+            RequestParts(pages, requests, delivery.deliveries, trust, store, patients, studies, exchange.meter)
+        ),
+        OfferPages(OfferPageParts(pages, exchange.offers, trust, store, studies)),
+        MeterPages(pages, exchange.meter, clock),
     )  # fmt: skip

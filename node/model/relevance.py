@@ -22,6 +22,7 @@ SAME_SIDE_POINTS = 10
 OTHER_SIDE_POINTS = -15
 RECENCY_POINTS = 20
 REPORT_POINTS = 5
+RECENT_POINTS = 15  # from which on a study is called recent: two and a half years
 RECENT_YEARS = 10
 
 _COMPARABLE = (frozenset({"CT", "MR"}), frozenset({"CR", "DX"}), frozenset({"PT", "CT"}))
@@ -143,7 +144,7 @@ def rank_one(study: Examination, current: Examination, today: str) -> Rank:
         give(*side)
     recency = _recency(study.date, today)
     score += recency
-    if recency > RECENCY_POINTS // 2:
+    if recency >= RECENT_POINTS:
         reasons.append(Reason.RECENT)
     if study.report:
         give(REPORT_POINTS, Reason.REPORT)

@@ -51,12 +51,9 @@ class Prior:
     @property
     def title(self) -> str:
         """The description, else modality and region; the facility tells no more before consent."""
-        if self.local is not None and self.local.description:
-            return self.local.description
-        if self.remote is not None and self.remote.description:
-            return self.remote.description
-        words = " ".join([*self.kinds, *self.regions])
-        return words or "Study of an undisclosed kind"
+        if self.local is None:
+            return prior_title(self.remote)
+        return self.local.description or " ".join([*self.kinds, *self.regions]) or "Study"
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -166,6 +163,14 @@ def show(
     holders = None if peers is None else [_holder(peer) for peer in peers]
     shown = [[replace(priors[one.index], rank=one.rank) for one in part] for part in (first, others)]
     return Shown(shown[0], shown[1], holders, len(local))
+
+
+def prior_title(prior: PriorStudy | None) -> str:
+    """What to call a study that another facility announced."""
+    if prior is None:
+        return ""
+    words = [*prior.modalities, *(_REGION_WORDS.get(name, "") for name in prior.regions)]
+    return prior.description or " ".join(words) or "Study of an undisclosed kind"
 
 
 def _merged(

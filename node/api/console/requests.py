@@ -8,6 +8,7 @@ from aiohttp import web
 
 from node.api.console.handles import Handles, PatientRef
 from node.api.console.live import answer_pieces
+from node.api.console.priors import examined
 from node.api.console.words import words_of
 from node.api.rest.access import IMAGES
 from node.api.rest.inbox import named_request
@@ -15,9 +16,11 @@ from node.api.routing import Call, Route
 from node.api.web.pages import Pages, see_other
 from node.errors.delivery import NoSuchDelivery
 from node.model.delivery import Delivery, DeliveryId
+from node.model.doses import OTHER, TYPICAL_DOSES, likely
 from node.model.ids import PeerId, StudyInstanceUID
 from node.model.instance import StudySummary
 from node.sharing.deliveries import Deliveries
+from node.sharing.meter import Meter
 from node.sharing.requests import Requests, RequestView, SentView
 from node.sharing.trust import TrustList
 from node.store.objects import ObjectStore
@@ -62,6 +65,7 @@ class RequestParts:
     store: ObjectStore
     patients: Handles[PatientRef]
     studies: Handles[StudyInstanceUID]
+    meter: Meter
 
 
 class RequestPages:
@@ -101,9 +105,15 @@ class RequestPages:
         """One."""
         sent = await self._parts.requests.sent(named_request(call))
         studies = await self._arrived(sent.view)
-        return self._parts.pages.page(
-            call, "console/clinician/request.html", **self._values(call, sent, sent.view, studies)
-        )
+        values = self._values(call, sent, sent.view) | {
+            "is_live": False,
+            "studies": [(study, self._parts.studies.put(call.caller, study.study_instance_uid)) for study in studies],
+            "said": await self._parts.meter.said_of(sent.asked.request_id),
+            "doses": TYPICAL_DOSES,
+            "examinations": [(key, dose.words) for key, dose in TYPICAL_DOSES.items()],
+            "likely": likely(examined(studies[0])) if studies else OTHER,
+        }
+        return self._parts.pages.page(call, "console/clinician/request.html", **values)
 
     async def events(self, call: Call) -> web.StreamResponse:
         """Its state, as often as it changes; when it has ended the page is loaded once more."""
@@ -111,7 +121,7 @@ class RequestPages:
         sent = await self._parts.requests.sent(request_id)
 
         def values(view: RequestView) -> dict[str, Any]:
-            return self._values(call, sent, view, [])
+            return self._values(call, sent, view) | {"is_live": True}
 
         follow = self._parts.requests.follow(request_id)
         return await answer_pieces(call, self._parts.pages, "console/clinician/progress.html", follow, values)
@@ -165,11 +175,10 @@ class RequestPages:
             await self._parts.store.studies(StudyQuery(study_uids=uids)) if uids and view.state == "COMPLETED" else []
         )
 
-    def _values(self, call: Call, sent: SentView, view: RequestView, studies: Iterable[StudySummary]) -> dict[str, Any]:
+    def _values(self, call: Call, sent: SentView, view: RequestView) -> dict[str, Any]:
         subject = sent.asked.subject
         has_subject = subject.patient is not None or bool(subject.demographics.name)
         ref = PatientRef(subject.patient) if subject.patient else PatientRef(None, subject.demographics)
-        rows = [(study, self._parts.studies.put(call.caller, study.study_instance_uid)) for study in studies]
         words, tag, reached = STATES[view.state]
         return {
             "sent": sent,
@@ -180,7 +189,6 @@ class RequestPages:
             "facility": self._names().get(sent.asked.holder, sent.asked.holder.short),
             "words": words_of(view.code) if view.code else None,
             "patient": self._parts.patients.put(call.caller, ref) if has_subject else "",
-            "studies": rows,
             "request_id": str(view.request_id),
         }
 

@@ -2,6 +2,8 @@
 (() => {
   'use strict'
 
+  document.documentElement.classList.add('lv-js')
+
   const SHORTCUTS_OFF = 'leveret-shortcuts-off' // WCAG 2.1.4: single-key shortcuts can be switched off
   const STUDIES = '.lv-study a, .lv-study button'
 
@@ -19,6 +21,12 @@
 
   document.addEventListener('htmx:sendError', () => say('This node cannot be reached. Try again in a moment.'))
   document.addEventListener('htmx:responseError', () => say('That did not work. Reload the page to see why.'))
+
+  // What an event stream was about has ended: the page knows more now.
+  document.addEventListener('htmx:sseClose', (event) => {
+    const ended = event.detail.type === 'message' && event.target.closest('[data-reload]')
+    if (ended) location.reload()
+  })
 
   // --- Keyboard
 

@@ -16,7 +16,6 @@ from node.store.study_queries import SeriesQuery, StudyQuery
 
 API_ACCESS = "application/smart-api-access"
 SCOPE = "patient/ImagingStudy.rs"  # SMART App Launch 2: read and search; it stands for DICOMweb of those studies
-COMPRESS_FROM = 256 * 1024  # bytes: smaller files are not deflated, so that the simplest application can read them
 
 _NOBODY = Demographics()  # a link whose studies are all gone
 
@@ -27,11 +26,6 @@ class LinkFile:
 
     content_type: str
     body: bytes = field(repr=False)
-
-    @property
-    def compress(self) -> bool:
-        """Whether it is deflated."""
-        return len(self.body) >= COMPRESS_FROM
 
 
 class FileMaker:

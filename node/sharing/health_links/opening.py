@@ -296,7 +296,7 @@ async def _now(tx: Write, link: HealthLink) -> HealthLink:
 
 
 def _sealed(key: bytes, file: LinkFile) -> str:
-    return encrypt_file(key, file.body, file.content_type, compress=file.compress)
+    return encrypt_file(key, file.body, file.content_type)
 
 
 class _Grid:

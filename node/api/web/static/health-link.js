@@ -113,20 +113,15 @@
     const [header, , nonce, ciphertext, tag] = jwe.split('.')
     try {
       const said = JSON.parse(new TextDecoder().decode(bytesOf(header)))
-      if (said.alg !== 'dir' || said.enc !== 'A256GCM') throw new Damaged()
-      const sealed = new Uint8Array([...[ciphertext, tag].map(bytesOf)].reduce((sum, part) => sum + part.length, 0))
-      sealed.set(bytesOf(ciphertext))
-      sealed.set(bytesOf(tag), sealed.length - 16)
+      if (said.alg !== 'dir' || said.enc !== 'A256GCM' || said.zip) throw new Damaged()
+      const parts = [ciphertext, tag].map(bytesOf)
+      const sealed = await new Blob(parts).arrayBuffer()
       const how = { name: 'AES-GCM', iv: bytesOf(nonce), additionalData: new TextEncoder().encode(header), tagLength: 128 }
       const plain = await crypto.subtle.decrypt(how, key, sealed)
-      return said.zip === 'DEF' ? await inflate(plain) : new TextDecoder().decode(plain)
+      return new TextDecoder().decode(plain)
     } catch {
       throw new Damaged()
     }
-  }
-
-  function inflate(packed) {
-    return new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream('deflate-raw'))).text()
   }
 
   async function filesOf(link, recipient, passcode) {
@@ -482,7 +477,7 @@
     if (link === null) return show('none')
     if (Number(link.v || 1) > NEWEST) return show('newer')
     if (new URL(link.url).origin !== location.origin) return show('elsewhere')
-    if (!globalThis.crypto?.subtle || !globalThis.DecompressionStream) return show('unable')
+    if (!globalThis.crypto?.subtle) return show('unable')
     // The choice of a language leads back here: the fragment stays in this browser and goes along.
     for (const form of document.querySelectorAll('form[action="/portal/language"]')) form.action += location.hash
     when('label', Boolean(link.label))

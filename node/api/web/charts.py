@@ -15,10 +15,11 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 8, 12, 30
 _GRID = 4  # lines
 _LEAST_LABEL = 46  # user units that a label below the axis needs
 _RING, _RING_WIDTH = 70.0, 26.0
-_MAP_WIDTH, _MAP_HEIGHT = 560, 360
+_MAP_WIDTH, _MAP_HEIGHT = 480, 320
+_FEW, _LOW = 2, 150  # so many facilities lie on a line: the map need not be high
 _NEAR = 0.2  # radians: labels right above or below the middle are centred
 MAX_SPOTS = 24  # facilities on one map; more are in the list
-_MAX_NAME = 22  # characters of a facility's name on the map
+_MAX_NAME = 20  # characters of a facility's name on the map
 
 Words = Callable[[int], str]
 
@@ -119,7 +120,8 @@ def ring(name: str, title: str, parts: Sequence[Part], words: Words, middle: str
 def federation(name: str, title: str, me: str, spots: Sequence[Spot]) -> Markup:
     """This facility in the middle, its peers around it; each is a link. A dashed line is no connection."""
     shown = spots[:MAX_SPOTS]
-    middle = (_MAP_WIDTH / 2, _MAP_HEIGHT / 2)
+    height = _LOW if len(shown) <= _FEW else _MAP_HEIGHT
+    middle = (_MAP_WIDTH / 2, height / 2)
     places = list(_around(len(shown), middle))
     body = [
         Markup('<line class="lv-m-{}" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>').format(
@@ -135,12 +137,12 @@ def federation(name: str, title: str, me: str, spots: Sequence[Spot]) -> Markup:
         + Markup(' text-anchor="middle">{}</text>').format(_cut(me))
     )
     said = "; ".join(f"{spot.name}: {spot.words}" for spot in spots) or "No other facilities yet."
-    return _svg((name, title, said), (_MAP_WIDTH, _MAP_HEIGHT), body, role="group")
+    return _svg((name, title, said), (_MAP_WIDTH, height), body, role="group")
 
 
 def _around(count: int, middle: tuple[float, float]) -> Iterator[tuple[float, float, float]]:
     """Places on an ellipse, and their angles; one alone stands to the right."""
-    across, down = _MAP_WIDTH / 2 - 112, _MAP_HEIGHT / 2 - 46
+    across, down = middle[0] - 118, middle[1] - 44
     for n in range(count):
         angle = 2 * math.pi * n / count
         yield middle[0] + across * math.cos(angle), middle[1] + down * math.sin(angle), angle
@@ -188,11 +190,14 @@ def _axis(top: int, words: Words) -> Markup:
 
 
 def _below(labels: Sequence[str], step: float) -> Markup:
-    """Labels below the axis, as many as there is room for, the last one always."""
+    """Labels below the axis, as many as there is room for (on a phone a third), the last one always."""
     every = max(1, math.ceil(_LEAST_LABEL / step))
     return Markup("").join(
-        Markup('<text class="lv-c-label" x="{:.1f}" y="{}" text-anchor="middle">{}</text>').format(
-            _LEFT + step * (n + 0.5), _HEIGHT - 8, label
+        Markup('<text class="lv-c-label{}" x="{:.1f}" y="{}" text-anchor="middle">{}</text>').format(
+            "" if (len(labels) - 1 - n) % (3 * every) == 0 else " lv-c-wide",
+            _LEFT + step * (n + 0.5),
+            _HEIGHT - 8,
+            label,
         )
         for n, label in enumerate(labels)
         if (len(labels) - 1 - n) % every == 0

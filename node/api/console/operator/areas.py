@@ -20,7 +20,7 @@ AREAS: Mapping[str, Sequence[Place]] = {
     "overview": (),
     "inbox": (
         Place("/console/inbox", "Requests", CLINICAL),
-        Place("/console/offers", "Offers", CLINICAL),
+        Place("/console/operator/offers", "Offers", OPERATION),
         Place("/console/quarantine", "Quarantine", OPERATION),
         Place("/console/emergencies", "Break-glass", OVERSIGHT),
     ),
@@ -30,7 +30,7 @@ AREAS: Mapping[str, Sequence[Place]] = {
     ),
     "transfers": (
         Place("/console/transfers", "Transfers", EVERYBODY),
-        Place("/console/deliveries", "Sent to PACS", CLINICAL),
+        Place("/console/operator/deliveries", "Sent to PACS", OPERATION),
     ),
     "patients": (
         Place("/console/consents", "Consents", CLINICAL),

@@ -6,14 +6,14 @@ from typing import Annotated
 import msgspec
 
 from node.api.console.operator.desk import Desk, Question, settle
-from node.api.rest.access import CLINICAL
+from node.api.rest.access import OPERATION
 from node.api.routing import Call, Route
 from node.errors.offers import NoSuchOffer
 from node.model.offer import MAX_OFFER_REASON, OfferId, OfferState
 from node.model.transfer import Direction
 from node.sharing.offers import Offers
 
-_AREA, _LIST = "inbox", "/console/offers"
+_AREA, _LIST = "inbox", "/console/operator/offers"
 
 
 class RefusalForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,10 +33,10 @@ class OffersPages:
         """The routes."""
         one = f"{_LIST}/{{offer_id}}"
         return [
-            Route("GET", _LIST, self.list, CLINICAL, "Offers in both directions", page=True),
-            Route("POST", f"{one}/accept", self.accept, CLINICAL, "Take what was offered", page=True),
-            Route("GET", f"{one}/refuse", self.ask_refuse, CLINICAL, "Ask for the reason", page=True),
-            Route("POST", f"{one}/refuse", self.refuse, CLINICAL, "Refuse it", RefusalForm, page=True),
+            Route("GET", _LIST, self.list, OPERATION, "Offers in both directions", page=True),
+            Route("POST", f"{one}/accept", self.accept, OPERATION, "Take what was offered", page=True),
+            Route("GET", f"{one}/refuse", self.ask_refuse, OPERATION, "Ask for the reason", page=True),
+            Route("POST", f"{one}/refuse", self.refuse, OPERATION, "Refuse it", RefusalForm, page=True),
         ]
 
     async def list(self, call: Call) -> object:

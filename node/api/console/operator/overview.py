@@ -82,7 +82,7 @@ _ADVICE: Mapping[AlertKind, _Advice] = {
         "offer waits for a decision",
         "offers wait for a decision",
         "Another facility wants to send images of a patient here.",
-        "/console/offers", "Decide",
+        "/console/operator/offers", "Decide",
     ),
     AlertKind.PEER_PENDING: _Advice(
         "facility waits to be confirmed",
@@ -118,7 +118,7 @@ _ADVICE: Mapping[AlertKind, _Advice] = {
         "delivery waits for its study to be linked",
         "deliveries wait for their studies to be linked",
         "A clinician links the received study to a local patient; then it goes on by itself.",
-        "/console/deliveries", "Deliveries",
+        "/console/operator/deliveries", "Deliveries",
     ),
     AlertKind.DELIVERY_SUSPENDED: _Advice(
         "delivery waits for a PACS",

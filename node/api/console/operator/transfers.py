@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from node.api.console.operator.desk import Desk, Question, back, settle
 from node.api.console.operator.quarantine import pages_of
-from node.api.rest.access import CLINICAL, EVERYBODY
+from node.api.rest.access import CLINICAL, EVERYBODY, OPERATION
 from node.api.routing import Call, Route
 from node.api.web.charts import Series, bars
 from node.api.web.words import day, size
@@ -17,7 +17,7 @@ from node.sharing.deliveries import Deliveries
 from node.sharing.overview import Overview
 from node.sharing.requests import Requests
 
-_AREA, _TRANSFERS, _DELIVERIES = "transfers", "/console/transfers", "/console/deliveries"
+_AREA, _TRANSFERS, _DELIVERIES = "transfers", "/console/transfers", "/console/operator/deliveries"
 _PAGE = 50
 
 
@@ -92,10 +92,10 @@ class DeliveriesPages:
         """The routes."""
         one = f"{_DELIVERIES}/{{delivery_id}}"
         return [
-            Route("GET", _DELIVERIES, self.list, CLINICAL, "Studies sent to a PACS", page=True),
-            Route("GET", one, self.show, CLINICAL, "One delivery", page=True),
-            Route("GET", f"{one}/cancel", self.ask_cancel, CLINICAL, "Ask before giving up", page=True),
-            Route("POST", f"{one}/cancel", self.cancel, CLINICAL, "Give it up", page=True),
+            Route("GET", _DELIVERIES, self.list, OPERATION, "Studies sent to a PACS", page=True),
+            Route("GET", one, self.show, OPERATION, "One delivery", page=True),
+            Route("GET", f"{one}/cancel", self.ask_cancel, OPERATION, "Ask before giving up", page=True),
+            Route("POST", f"{one}/cancel", self.cancel, OPERATION, "Give it up", page=True),
         ]
 
     async def list(self, call: Call) -> object:

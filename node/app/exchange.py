@@ -133,6 +133,7 @@ class Exchange:
         background.start("deliveries", self.delivery.engine.run())
         background.start("retention", self.retention.run())
         background.start("scrub", self.scrub.run())
+        background.start("portal-alerts", self.portal.alerts.run())
 
 
 def build_exchange(basis: Basis) -> Exchange:

@@ -5,16 +5,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from node.api.portal.account import AccountPages
+from node.api.portal.alerts import AlertPages
 from node.api.portal.enrol import EnrolPages
 from node.api.portal.history import HistoryPages
 from node.api.portal.signin import SignInPages
 from node.api.routing import Route
+from node.api.web.languages import Languages
 from node.api.web.pages import Pages
 from node.model.ids import PeerId
 from node.sharing.hashing import PasswordHashing
 from node.sharing.portal.accounts import Accounts
+from node.sharing.portal.alerts import Alerts
 from node.sharing.portal.enrolment import Enrolment
 from node.sharing.portal.history import PortalHistory
+from node.sharing.portal.mail import Mailer, MailQueue
 from node.sharing.portal.parts import PortalParts
 from node.sharing.portal.passkeys import Passkeys
 from node.sharing.portal.pending import Patience
@@ -44,6 +48,7 @@ class Portal:
     records: Records
     proxies: Proxies
     history: PortalHistory
+    alerts: Alerts
 
 
 def build_portal(basis: "Basis", sessions: Sessions, hashing: PasswordHashing) -> Portal:
@@ -60,6 +65,8 @@ def build_portal(basis: "Basis", sessions: Sessions, hashing: PasswordHashing) -
         patience=Patience(basis.clock),
     )
     enrolment, records = Enrolment(parts), Records(parts)
+    languages, mailer = Languages(), Mailer(parts.settings, parts.facility)
+    queue = MailQueue(parts, mailer, lambda language, words: languages.named(language)(words))
     accounts = Accounts(parts, enrolment)
     return Portal(
         enrolment,
@@ -68,6 +75,7 @@ def build_portal(basis: "Basis", sessions: Sessions, hashing: PasswordHashing) -
         records,
         Proxies(parts, records, accounts),
         PortalHistory(parts, records, _facility_names(basis.network.trust)),
+        Alerts(parts, mailer, queue),
     )
 
 
@@ -95,4 +103,5 @@ def account_pages(portal: Portal, sessions: Sessions, pages: Pages) -> tuple[Res
             records=portal.records,
         ),
         HistoryPages(pages, portal.history),
+        AlertPages(pages, portal.alerts),
     )

@@ -133,6 +133,27 @@ class PortalInvitation:
         return InvitationState.EXPIRED if now >= self.expires_at else InvitationState.OPEN
 
 
+class AlertMode(StrEnum):
+    """When an account is told by e-mail that something happened."""
+
+    OFF = "off"
+    EACH = "each"  # soon, but not more often than the settings allow
+    DAILY = "daily"
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """Where an account is told. ``stop`` ends the mails without signing in."""
+
+    account: AccountId
+    address: str = field(repr=False)
+    mode: AlertMode
+    verified_at: int | None
+    stop: str = field(repr=False)
+    pending: int = 0
+    told_at: int = 0
+
+
 class RulingKind(StrEnum):
     """What staff decided about one study."""
 

@@ -138,6 +138,10 @@ class Languages:
         """Every language, the default first."""
         return list(self._tongues.values())
 
+    def named(self, language: str) -> Tongue:
+        """A language by its code; English if there is none of that code."""
+        return self._tongues.get(language, self._tongues[DEFAULT])
+
     def of(self, request: web.Request) -> Tongue:
         """The language for whoever sends ``request``."""
         chosen = request.cookies.get(COOKIE, "")

@@ -19,7 +19,7 @@ from node.sharing.portal.credentials import checked_name, checked_passphrase, fo
 from node.sharing.portal.enrolment import Enrolment, account_of, signed_in, void_credentials
 from node.sharing.portal.parts import PortalParts
 from node.sharing.portal.pending import Pending
-from node.store import audit
+from node.store import audit, portal_mail
 from node.store import portal as rows
 from node.store import sessions as session_rows
 from node.store.engine import Write
@@ -177,6 +177,7 @@ class Accounts:
             ]
             await void_credentials(tx, account, now)
             await rows.close_account(tx, account, now)
+            await portal_mail.forget_mailbox(tx, account)
             for patient in patients or [None]:
                 event = AuditEvent(
                     AuditType.PORTAL_ACCOUNT_CLOSED, now, by, patient=patient, detail={"account": str(account)}

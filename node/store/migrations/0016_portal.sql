@@ -80,6 +80,8 @@ CREATE TABLE portal_mailbox (
     code          BLOB,                       -- SHA-256 of the code that was sent there; NULL: verified
     code_expires  INTEGER,
     code_failures INTEGER NOT NULL DEFAULT 0,
+    asked_at      INTEGER NOT NULL DEFAULT 0, -- when a code was last sent
+    asked         INTEGER NOT NULL DEFAULT 0, -- codes sent in the day before that
     verified_at   INTEGER,
     stop          TEXT    NOT NULL UNIQUE,
     pending       INTEGER NOT NULL DEFAULT 0, -- events of which no mail has told yet

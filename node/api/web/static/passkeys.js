@@ -6,7 +6,7 @@
 
   const code = document.getElementById('f-code')
   const fragment = decodeURIComponent(location.hash.slice(1))
-  if (code && /^[0-9A-Za-z -]{20,40}$/.test(fragment)) {
+  if (code && /^[0-9A-Za-z_ -]{20,40}$/.test(fragment)) {
     code.value = fragment
     history.replaceState(null, '', location.pathname + location.search)
     const day = document.getElementById('f-day')

@@ -33,6 +33,7 @@ _IMAGING_REPORT = {"system": _LOINC, "code": "18748-4", "display": "Diagnostic i
 _GENDERS = {"M": "male", "F": "female", "O": "other"}
 _NAME_PARTS = ("family", "given", "middle", "prefix", "suffix")  # of a PN, PS3.5 section 6.2
 _DATE_DIGITS = 8
+_OTHER = "OT"  # Modality of a series that says none, for FHIR wants one
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,7 @@ class _Maker:
             resource["endpoint"] = [self._reference("Endpoint")]
         if study.description.strip():
             resource["description"] = study.description
-        if series := [_series(one) for one in self._record.series.get(uid, ()) if one.modality]:
+        if series := [_series(one) for one in self._record.series.get(uid, ())]:
             resource["series"] = series
         return self._url("ImagingStudy", uid), resource
 
@@ -197,7 +198,7 @@ class _Maker:
 def _series(series: SeriesSummary) -> dict[str, Any]:
     made: dict[str, Any] = {
         "uid": str(series.series_instance_uid),
-        "modality": {"system": _DCM, "code": series.modality},
+        "modality": {"system": _DCM, "code": series.modality or _OTHER},
         "numberOfInstances": series.instances,
     }
     number = series.number.strip()

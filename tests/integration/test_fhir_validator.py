@@ -1,24 +1,19 @@
-"""Consents that leave as FHIR are what an independent FHIR validator (npm ``fhir``) takes for FHIR R4."""
+"""What leaves as FHIR, consents and the audit log, is what an independent validator (npm ``fhir``) takes for FHIR R4."""
 
 import json
-import os
-import subprocess
-from pathlib import Path
-from typing import Any
 
 import pytest
-from support.peers import NODE_MODULES
+from support.fhir import errors_of, require_validator
 
+from node.model.audit import AuditEvent, AuditType, Outcome
 from node.model.consent import ConsentId, PurposeOfUse
 from node.model.directive import Directive, Effect, Scope
-from node.model.ids import PatientKey, PeerId, StudyInstanceUID
+from node.model.ids import PatientKey, PeerId, RequestId, StudyInstanceUID
+from node.sharing.export import ExportFormat, Source, exporter
 from node.sharing.fhir_consent import to_fhir
+from node.store.audit import AuditRow
 
-if not (NODE_MODULES / "fhir").is_dir():
-    if os.environ.get("CI") == "true":
-        pytest.fail("CI must have the FHIR validator (run deploy/install-peers)")
-    pytest.skip("needs real programs that are not installed: npm fhir", allow_module_level=True)
-SCRIPT = Path(__file__).parents[1] / "support" / "fhir.js"
+require_validator()
 HOLDER = PeerId(b"h" * 32)
 PLAIN = Directive(ConsentId(bytes(16)), PatientKey("HERE", "4711"), Effect.PERMIT, created_at=1, starts_at=1)
 FULL = Directive(
@@ -36,18 +31,33 @@ FULL = Directive(
 )
 
 
-def errors_of(*resources: Any) -> list[list[str]]:
-    """What is wrong with each; warnings are about codes outside of FHIR's own (extensible) value sets."""
-    done = subprocess.run(
-        ["node", str(SCRIPT)], input=json.dumps(resources), capture_output=True, text=True, timeout=60, check=True,
-        env={**os.environ, "NODE_PATH": str(NODE_MODULES)},
-    )  # fmt: skip
-    found: list[list[str]] = json.loads(done.stdout)
-    return [[line for line in lines if line.startswith(("error", "fatal"))] for lines in found]
-
-
 def test_what_leaves_is_valid() -> None:
     broken = {**to_fhir(PLAIN, HOLDER), "status": "perhaps", "colour": "red"}
     plain, full, wrong = errors_of(to_fhir(PLAIN, HOLDER), to_fhir(FULL, HOLDER), broken)
     assert (plain, full) == ([], [])
     assert len(wrong) == 2, "the validator looks"
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_every_kind_of_audit_event_is_valid(outcome: Outcome) -> None:
+    line = exporter(ExportFormat.FHIR, Source(HOLDER, "North"))
+    full = {
+        "peer": PeerId(b"p" * 32),
+        "patient": PatientKey("An issuer / with blänks", "47 11"),
+        "study": StudyInstanceUID("1.2.3"),
+        "request": RequestId(bytes(16)),
+        "purpose": "TREAT",
+        "code": "wrong_passcode",
+        "detail": {"user": "dr.who", "count": 3, "recipient": '<b>"Dr" Who</b>'},
+    }
+    events = [AuditEvent(kind, 1_700_000_000, "user:clin", outcome, **full) for kind in AuditType]  # type: ignore[arg-type]  # by name
+    bare = [AuditEvent(kind, 0) for kind in AuditType]
+    resources = [json.loads(line(AuditRow(n, event, b"", b""))) for n, event in enumerate([*events, *bare])]
+    assert [found for found in errors_of(*resources) if found] == []
+    systems = {
+        entity["what"]["identifier"]["system"]
+        for one in resources
+        for entity in one.get("entity", [])
+        if "what" in entity
+    }
+    assert not any(" " in system for system in systems), "a system is a URI"

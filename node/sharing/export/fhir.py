@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -57,7 +58,7 @@ def _agents(event: AuditEvent, source: Source) -> list[dict[str, Any]]:
 def _entities(event: AuditEvent) -> list[dict[str, Any]]:
     entities: list[dict[str, Any]] = []
     if event.patient is not None:
-        who = {"system": f"urn:leveret:issuer:{event.patient.issuer}", "value": event.patient.patient_id}
+        who = {"system": f"urn:leveret:issuer:{quote(event.patient.issuer)}", "value": event.patient.patient_id}
         entities.append(_entity({"identifier": who}, _PERSON, _PATIENT_ROLE))
     if event.study is not None:
         study = {"system": "urn:dicom:uid", "value": f"urn:oid:{event.study}"}

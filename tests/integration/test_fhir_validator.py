@@ -1,4 +1,4 @@
-"""What leaves as FHIR, consents and the audit log, is what an independent validator (npm ``fhir``) takes for FHIR R4."""
+"""What leaves as FHIR, consents and the audit log, an independent validator (npm ``fhir``) takes for FHIR R4."""
 
 import json
 

@@ -27,8 +27,17 @@ SERIES = SeriesSummary(
 REPORT = ReportDocument("1.2.3", "1.2.3.9", "Befund", "application/pdf", is_final=True, data=b"%PDF-1.4")
 ELENA = Demographics("García Márquez^Elena^Q^Dr.^Jr.", "19610203", "F")
 RECORD = Record(
-    uuid.UUID(int=7), 1_700_000_000, "Northern Hospital", ELENA, "4711", "HERE", [STUDY], {"1.2.3": [SERIES]}, [REPORT], "https://node.example/dicom-web",
-)  # fmt: skip
+    namespace=uuid.UUID(int=7),
+    at=1_700_000_000,
+    facility="Northern Hospital",
+    patient=ELENA,
+    patient_id="4711",
+    issuer="HERE",
+    studies=[STUDY],
+    series={"1.2.3": [SERIES]},
+    reports=[REPORT],
+    dicomweb="https://node.example/dicom-web",
+)
 
 
 def resources(bundle: dict[str, Any], kind: str) -> list[dict[str, Any]]:

@@ -34,6 +34,7 @@ class Call:
     request: web.Request
     caller: Caller
     body: Any = None  # decoded into the route's ``body`` type
+    asked: Any = None  # the query, decoded into the route's ``query`` type
 
     def parameter(self, name: str) -> str:
         """A part of the path."""
@@ -76,7 +77,9 @@ class Route:
     quiet: bool = False  # too frequent for the access log at its usual level
     anywhere: bool = False  # pages of other sites may call it, for it looks at no cookie
     page: bool = False  # for people: errors are pages, too, and who is not signed in is asked to
-    answer: type[msgspec.Struct] | None = None  # what `handler` returns, if that is JSON
+    query: type[msgspec.Struct] | None = None  # parameters of the query; None: the handler reads them itself
+    answer: Any = None  # the type (struct or TypedDict) that `handler` returns, if that is JSON
+    media: tuple[str, ...] = ()  # of an answer that is no JSON
     any_scope: bool = False  # a token needs no scope for it
     upload: bool = False  # the handler reads the body itself
 
@@ -131,7 +134,8 @@ def wrap(
             caller = found
         if request.headers.get("Content-Encoding", "identity") != "identity":
             raise UnsupportedMedia("Content-Encoding")
-        call = Call(request, caller, await _body_of(request, route))
+        asked = None if route.query is None else _query_of(request, route.query)
+        call = Call(request, caller, await _body_of(request, route), asked)
         if route.is_idempotent and KEY_HEADER in request.headers:
             raw = bytes(request.get(_RAW, b""))
             return await once(idempotency, request, caller, raw, lambda: _plain(route, call))
@@ -176,6 +180,16 @@ async def _body_of(request: web.Request, route: Route) -> Any:
     if route.page:
         return await read_form(request, route.body)
     return await read_json(request, route.body)
+
+
+def _query_of(request: web.Request, kind: type[_T]) -> _T:
+    names = list(request.query)
+    if len(set(names)) != len(names):
+        raise InvalidInput("a parameter twice")
+    try:
+        return msgspec.convert(dict(request.query), kind, strict=False)
+    except msgspec.MsgspecError as exc:
+        raise error_of_decoding(exc) from exc
 
 
 async def read_json(request: web.Request, kind: type[_T]) -> _T:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from node.api.rest.retention import shown_damage
+from node.api.rest.shapes.images import DamageShown
 from node.app.keys import open_keys
 from node.app.lock import exclusive
 from node.app.ports import check_answering, check_ports
@@ -36,7 +37,7 @@ class Finding:
     problem: str = ""
 
 
-def examine(directory: Path, *, deep: bool = False) -> tuple[list[Finding], bool, list[dict[str, Any]]]:
+def examine(directory: Path, *, deep: bool = False) -> tuple[list[Finding], bool, list[DamageShown]]:
     """Look at everything that can be looked at; also tells whether a daemon has the directory (then less can be).
 
     ``deep``: read every stored object, too; the third of the answers is what is damaged, as the daemon would tell it.
@@ -56,10 +57,10 @@ def examine(directory: Path, *, deep: bool = False) -> tuple[list[Finding], bool
         return findings, True, []
 
 
-def _at_rest(directory: Path, settings: Settings, *, deep: bool) -> tuple[list[Finding], list[dict[str, Any]]]:
+def _at_rest(directory: Path, settings: Settings, *, deep: bool) -> tuple[list[Finding], list[DamageShown]]:
     findings = [_checked("ports", lambda: check_ports(settings))]
     opened: list[KeyStore] = []
-    damaged: list[dict[str, Any]] = []
+    damaged: list[DamageShown] = []
     findings.append(_checked("keys", lambda: opened.append(_keys(directory, settings))))
     if opened:
         findings.append(_checked("restore", lambda: asyncio.run(_restored(directory, opened[0]))))
@@ -80,7 +81,7 @@ def _keys(directory: Path, settings: Settings) -> KeyStore:
     return open_keys(directory, settings.node)
 
 
-async def _verify(directory: Path, keys: KeyStore) -> list[dict[str, Any]]:
+async def _verify(directory: Path, keys: KeyStore) -> list[DamageShown]:
     """Read every object; what is damaged. Noted in the index, so that `leveret status` tells it too."""
     async with await open_index(directory, keys) as db:
         spaces, position, now = Spaces(db, keys), b"", int(time.time())

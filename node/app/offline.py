@@ -2,9 +2,9 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 from node.api.rest.audit import shown_proof
+from node.api.rest.shapes.system import ProofShown
 from node.app.keys import open_keys
 from node.app.lock import exclusive
 from node.app.storage import open_index
@@ -13,7 +13,7 @@ from node.crypto.keystore import KeyStore
 from node.sharing.audit import AuditProof, prove
 
 
-def verify_audit(directory: Path) -> dict[str, Any]:
+def verify_audit(directory: Path) -> ProofShown:
     """Prove the audit log of the node in ``directory``; as ``POST /api/v1/audit/verification`` answers.
 
     Raises:

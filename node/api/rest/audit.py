@@ -2,11 +2,14 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Annotated
 
+import msgspec
 from aiohttp import web
 
+from node.api.paging import MAX_OFFSET, following
 from node.api.rest.access import OVERSIGHT
+from node.api.rest.shapes.system import ConsistencyShown, EventList, EventShown, InclusionShown, ProofShown
 from node.api.routing import Call, Route
 from node.api.server import STARTED
 from node.clock import Clock
@@ -23,6 +26,28 @@ PIECE_BYTES = 64 * 1024  # of an export at once
 _MAX_DIGITS = 18  # of a position
 
 
+class EventQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which events: ``types`` comma-separated, older than position ``before``."""
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_PAGE)] = _DEFAULT_PAGE
+    before: Annotated[int, msgspec.Meta(ge=0, le=MAX_OFFSET)] | None = None
+    types: Annotated[str, msgspec.Meta(max_length=4096)] = ""
+
+
+class ExportQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """In which form, and from which position on."""
+
+    format: ExportFormat = ExportFormat.JSON_LINES
+    first: Annotated[int, msgspec.Meta(ge=0, le=MAX_OFFSET)] = msgspec.field(default=0, name="from")
+
+
+class Sizes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Numbers of events."""
+
+    old: Annotated[int, msgspec.Meta(ge=1, le=MAX_OFFSET)] = 1
+    size: Annotated[int, msgspec.Meta(ge=1, le=MAX_OFFSET)] = 1
+
+
 class AuditResource:
     """``audit``."""
 
@@ -36,24 +61,53 @@ class AuditResource:
     def routes(self) -> Iterable[Route]:
         """The routes."""
         return [
-            Route("GET", "/api/v1/audit", self.list, OVERSIGHT, "Events, newest first"),
-            Route("POST", "/api/v1/audit/verification", self.verify, OVERSIGHT, "Prove the log"),
-            Route("GET", "/api/v1/audit/{position}/inclusion", self.inclusion, OVERSIGHT, "Prove that it has an event"),
-            Route("GET", "/api/v1/audit/export", self.export, OVERSIGHT, "The whole log, a document a line"),
-            Route("GET", "/api/v1/audit/consistency", self.consistency, OVERSIGHT, "Prove that it only grew"),
+            Route(
+                "GET", "/api/v1/audit", self.list, OVERSIGHT, "Events, newest first", query=EventQuery, answer=EventList
+            ),
+            Route("POST", "/api/v1/audit/verification", self.verify, OVERSIGHT, "Prove the log", answer=ProofShown),
+            Route(
+                "GET",
+                "/api/v1/audit/{position}/inclusion",
+                self.inclusion,
+                OVERSIGHT,
+                "Prove that it has an event",
+                answer=InclusionShown,
+            ),
+            Route(
+                "GET",
+                "/api/v1/audit/export",
+                self.export,
+                OVERSIGHT,
+                "The whole log, a document a line",
+                query=ExportQuery,
+                media=tuple(MEDIA_TYPES.values()),
+            ),
+            Route(
+                "GET",
+                "/api/v1/audit/consistency",
+                self.consistency,
+                OVERSIGHT,
+                "Prove that it only grew",
+                query=Sizes,
+                answer=ConsistencyShown,
+            ),
         ]
 
-    async def list(self, call: Call) -> object:
-        """A page: ``limit`` events of ``types`` (comma-separated), older than position ``before``."""
-        before = call.number("before", 0, 2**62) if call.query("before") else None
+    async def list(self, call: Call) -> EventList:
+        """A page."""
+        asked: EventQuery = call.asked
         try:
-            types = tuple(AuditType(name) for name in call.query("types").split(",") if name)
+            types = tuple(AuditType(name) for name in asked.types.split(",") if name)
         except ValueError as exc:
             raise InvalidInput("types") from exc
-        rows = await self._log.page(before=before, limit=call.number("limit", _DEFAULT_PAGE, MAX_PAGE), types=types)
-        return {"events": [_shown(row) for row in rows]}
+        rows = await self._log.page(before=asked.before, limit=asked.limit, types=types)
+        more = len(rows) == asked.limit and rows[-1].position > 0
+        return {
+            "events": [_shown(row) for row in rows],
+            "next": following(call, before=rows[-1].position) if more else None,
+        }
 
-    async def verify(self, _call: Call) -> object:
+    async def verify(self, _call: Call) -> ProofShown:
         """The proof; every witness that can be reached is asked what it knows."""
         proof = await self._log.verify()
         against = await self._witnesses.contradicted_by()
@@ -62,12 +116,9 @@ class AuditResource:
         return shown_proof(proof)
 
     async def export(self, call: Call) -> object:
-        """``format`` is jsonl, fhir or dicom; from position ``from`` on. What was read is an event itself."""
-        try:
-            form = ExportFormat(call.query("format", ExportFormat.JSON_LINES.value))
-        except ValueError as exc:
-            raise InvalidInput("format") from exc
-        first = call.number("from", 0, 2**62)
+        """What was read is an event itself."""
+        asked: ExportQuery = call.asked
+        form, first = asked.format, asked.first
         await self._log.record(
             AuditEvent(AuditType.AUDIT_EXPORTED, self._clock.now(), call.caller.actor, detail={"format": form.value})
         )
@@ -85,7 +136,7 @@ class AuditResource:
         await answer.write_eof()
         return answer
 
-    async def inclusion(self, call: Call) -> object:
+    async def inclusion(self, call: Call) -> InclusionShown:
         """Leaf, path and signed head (RFC 6962)."""
         text = call.parameter("position")
         if not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS):
@@ -98,14 +149,14 @@ class AuditResource:
             "checkpoint": proof.checkpoint,
         }
 
-    async def consistency(self, call: Call) -> object:
+    async def consistency(self, call: Call) -> ConsistencyShown:
         """The path from the tree of ``old`` events to the one of ``size`` (RFC 6962)."""
-        old, size = call.number("old", 1, 2**62), call.number("size", 1, 2**62)
-        path = await self._log.consistency(old, size)
-        return {"old": old, "size": size, "path": [value.hex() for value in path]}
+        sizes: Sizes = call.asked
+        path = await self._log.consistency(sizes.old, sizes.size)
+        return {"old": sizes.old, "size": sizes.size, "path": [value.hex() for value in path]}
 
 
-def shown_proof(proof: AuditProof) -> dict[str, Any]:
+def shown_proof(proof: AuditProof) -> ProofShown:
     """A proof as JSON shows it."""
     return {
         "ok": proof.ok,
@@ -121,7 +172,7 @@ def shown_proof(proof: AuditProof) -> dict[str, Any]:
     }
 
 
-def _shown(row: AuditRow) -> dict[str, Any]:
+def _shown(row: AuditRow) -> EventShown:
     event = row.event
     return {
         "position": row.position,

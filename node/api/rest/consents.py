@@ -5,8 +5,23 @@ from typing import Annotated, Any
 
 import msgspec
 
+from node.api.paging import Window, cut
 from node.api.rest.access import CLINICAL, OVERSIGHT
 from node.api.rest.inbox import named_request
+from node.api.rest.shapes.sharing import (
+    ConsentList,
+    ConsentRecorded,
+    ConsentRevoked,
+    ConsentShown,
+    EffectsShown,
+    EmergencyList,
+    EmergencyReviewed,
+    EmergencyShown,
+    FhirConsent,
+    PatientKeyList,
+    PatientKeyRevoked,
+    PatientKeyShown,
+)
 from node.api.routing import Call, Route
 from node.errors.consents import InvalidPatientKey, NoSuchConsent
 from node.model.consent import ConsentId, PurposeOfUse
@@ -82,6 +97,26 @@ class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     patient_told: bool = False
 
 
+class WhoseConsents(Window, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Consents of one patient (of this facility, or of ``issuer``), or of all."""
+
+    patient_id: Annotated[str, _SHORT] | None = None
+    issuer: Annotated[str, _SHORT] | None = None
+
+
+class WhoseKeys(Window, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Keys of one patient (of this facility, or of ``issuer``)."""
+
+    patient_id: Annotated[str, _SHORT]
+    issuer: Annotated[str, _SHORT] | None = None
+
+
+class WhichEmergencies(Window, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``all=1``: those too that somebody looked at."""
+
+    all: Annotated[int, msgspec.Meta(ge=0, le=1)] = 0
+
+
 class ConsentsResource:
     """``consents``, ``patient-keys``, ``opt-outs`` and ``emergencies``."""
 
@@ -100,21 +135,103 @@ class ConsentsResource:
         consents, keys, opted = "/api/v1/consents", "/api/v1/patient-keys", "/api/v1/opt-outs"
         emergencies = "/api/v1/emergencies"
         return [
-            Route("POST", consents, self.add, CLINICAL, "Record what a patient allows or forbids", NewConsent, 201),
-            Route("GET", consents, self.list, CLINICAL, "Consents of every kind, newest first"),
-            Route("POST", f"{consents}/fhir", self.take, CLINICAL, "Record a FHIR R4 Consent", ImportedConsent, 201),
-            Route("GET", f"{consents}/{{consent_id}}/fhir", self.export, CLINICAL, "A directive as FHIR R4 Consent"),
-            Route("POST", f"{consents}/{{consent_id}}/revoke", self.revoke, CLINICAL, "Revoke a consent of any kind"),
-            Route("POST", keys, self.bind_key, CLINICAL, "Bind a patient's key", NewPatientKey, 201),
-            Route("GET", keys, self.keys, CLINICAL, "The keys of a patient"),
-            Route("POST", f"{keys}/revoke", self.revoke_key, CLINICAL, "Revoke a patient's key", OldPatientKey),
-            Route("POST", opted, self.opt_out, CLINICAL, "A patient wants nothing shared unasked", WhosePatient, 201),
-            Route("POST", f"{opted}/remove", self.opt_in, CLINICAL, "A patient takes that back", WhosePatient),
-            Route("GET", emergencies, self.emergencies, OVERSIGHT, "Releases by break-glass, newest first"),
-            Route("POST", f"{emergencies}/{{request_id}}/review", self.review, OVERSIGHT, "Judge one", Verdict),
+            Route(
+                "POST",
+                consents,
+                self.add,
+                CLINICAL,
+                "Record what a patient allows or forbids",
+                NewConsent,
+                201,
+                answer=ConsentRecorded,
+            ),
+            Route(
+                "GET",
+                consents,
+                self.list,
+                CLINICAL,
+                "Consents of every kind, newest first",
+                query=WhoseConsents,
+                answer=ConsentList,
+            ),
+            Route(
+                "POST",
+                f"{consents}/fhir",
+                self.take,
+                CLINICAL,
+                "Record a FHIR R4 Consent",
+                ImportedConsent,
+                201,
+                answer=ConsentRecorded,
+            ),
+            Route(
+                "GET",
+                f"{consents}/{{consent_id}}/fhir",
+                self.export,
+                CLINICAL,
+                "A directive as FHIR R4 Consent",
+                answer=FhirConsent,
+            ),
+            Route(
+                "POST",
+                f"{consents}/{{consent_id}}/revoke",
+                self.revoke,
+                CLINICAL,
+                "Revoke a consent of any kind",
+                answer=ConsentRevoked,
+            ),
+            Route(
+                "POST",
+                keys,
+                self.bind_key,
+                CLINICAL,
+                "Bind a patient's key",
+                NewPatientKey,
+                201,
+                answer=PatientKeyShown,
+            ),
+            Route("GET", keys, self.keys, CLINICAL, "The keys of a patient", query=WhoseKeys, answer=PatientKeyList),
+            Route(
+                "POST",
+                f"{keys}/revoke",
+                self.revoke_key,
+                CLINICAL,
+                "Revoke a patient's key",
+                OldPatientKey,
+                answer=PatientKeyRevoked,
+            ),
+            Route(
+                "POST",
+                opted,
+                self.opt_out,
+                CLINICAL,
+                "A patient wants nothing shared unasked",
+                WhosePatient,
+                201,
+                answer=EffectsShown,
+            ),
+            Route("POST", f"{opted}/remove", self.opt_in, CLINICAL, "A patient takes that back", WhosePatient, 204),
+            Route(
+                "GET",
+                emergencies,
+                self.emergencies,
+                OVERSIGHT,
+                "Releases by break-glass, newest first",
+                query=WhichEmergencies,
+                answer=EmergencyList,
+            ),
+            Route(
+                "POST",
+                f"{emergencies}/{{request_id}}/review",
+                self.review,
+                OVERSIGHT,
+                "Judge one",
+                Verdict,
+                answer=EmergencyReviewed,
+            ),
         ]
 
-    async def add(self, call: Call) -> object:
+    async def add(self, call: Call) -> ConsentRecorded:
         """A new directive."""
         new: NewConsent = call.body
         order = DirectiveOrder(
@@ -135,13 +252,13 @@ class ConsentsResource:
         )
         return await self._record(order, call)
 
-    async def take(self, call: Call) -> object:
+    async def take(self, call: Call) -> ConsentRecorded:
         """A directive from a FHIR Consent."""
         new: ImportedConsent = call.body
         said = None if new.patient_id is None else self._patient(new.patient_id, new.issuer)
         return await self._record(from_fhir(new.resource, issuer=self._issuer, patient=said), call)
 
-    async def _record(self, order: DirectiveOrder, call: Call) -> object:
+    async def _record(self, order: DirectiveOrder, call: Call) -> ConsentRecorded:
         recorded = await self._consents.add(order, by=call.caller.actor)
         return {
             "consent_id": str(recorded.directive.consent_id),
@@ -153,52 +270,54 @@ class ConsentsResource:
         """One as FHIR has it."""
         return to_fhir(await self._consents.directive(_named(call), by=call.caller.actor), self._me)
 
-    async def list(self, call: Call) -> object:
-        """All, or those of one ``patient_id`` (and ``issuer``)."""
-        asked = call.query("patient_id")
-        patient = self._patient(asked, call.query("issuer") or None) if asked else None
-        found = await self._consents.page(patient, by=call.caller.actor)
-        return {"consents": [_shown(one) for one in found]}
+    async def list(self, call: Call) -> ConsentList:
+        """All, or those of one patient."""
+        asked: WhoseConsents = call.asked
+        patient = None if asked.patient_id is None else self._patient(asked.patient_id, asked.issuer)
+        found, more = cut(call, await self._consents.page(patient, by=call.caller.actor))
+        return {"consents": [_shown(one) for one in found], "next": more}
 
-    async def revoke(self, call: Call) -> object:
+    async def revoke(self, call: Call) -> ConsentRevoked:
         """Nothing new under it, and what is under way ends."""
         entry, effects = await self._consents.revoke(_named(call), by=call.caller.actor)
         return {**_shown(entry), **_effects(effects)}
 
-    async def bind_key(self, call: Call) -> object:
+    async def bind_key(self, call: Call) -> PatientKeyShown:
         """From now on grants that it signs count."""
         new: NewPatientKey = call.body
         patient = self._patient(new.patient_id, new.issuer)
         return _shown_key(await self._consents.bind_key(patient, _key(new.public_key), by=call.caller.actor))
 
-    async def keys(self, call: Call) -> object:
-        """Keys of one ``patient_id`` (and ``issuer``)."""
-        patient = self._patient(call.query("patient_id"), call.query("issuer") or None)
-        return {"keys": [_shown_key(key) for key in await self._consents.keys(patient, by=call.caller.actor)]}
+    async def keys(self, call: Call) -> PatientKeyList:
+        """Keys of one patient."""
+        asked: WhoseKeys = call.asked
+        patient = self._patient(asked.patient_id, asked.issuer)
+        found, more = cut(call, await self._consents.keys(patient, by=call.caller.actor))
+        return {"keys": [_shown_key(key) for key in found], "next": more}
 
-    async def revoke_key(self, call: Call) -> object:
+    async def revoke_key(self, call: Call) -> PatientKeyRevoked:
         """Every grant that it signed goes with it."""
         old: OldPatientKey = call.body
         key, effects = await self._consents.revoke_key(_key(old.public_key), by=call.caller.actor)
         return {**_shown_key(key), **_effects(effects)}
 
-    async def opt_out(self, call: Call) -> object:
+    async def opt_out(self, call: Call) -> EffectsShown:
         """Nothing announced, nothing shared on another facility's word."""
         who: WhosePatient = call.body
         return _effects(await self._consents.opt_out(self._patient(who.patient_id, who.issuer), by=call.caller.actor))
 
-    async def opt_in(self, call: Call) -> object:
+    async def opt_in(self, call: Call) -> None:
         """As before."""
         who: WhosePatient = call.body
         await self._consents.opt_in(self._patient(who.patient_id, who.issuer), by=call.caller.actor)
-        return None
 
-    async def emergencies(self, call: Call) -> object:
-        """Those that nobody looked at yet; ``all=1``: all of them."""
-        found = await self._emergencies.page(pending=call.query("all") != "1", by=call.caller.actor)
-        return {"emergencies": [_shown_emergency(one) for one in found]}
+    async def emergencies(self, call: Call) -> EmergencyList:
+        """Those that nobody looked at yet, or all of them."""
+        asked: WhichEmergencies = call.asked
+        found, more = cut(call, await self._emergencies.page(pending=not asked.all, by=call.caller.actor))
+        return {"emergencies": [_shown_emergency(one) for one in found], "next": more}
 
-    async def review(self, call: Call) -> object:
+    async def review(self, call: Call) -> EmergencyReviewed:
         """The verdict stands."""
         verdict: Verdict = call.body
         review = await self._emergencies.review(
@@ -232,7 +351,7 @@ def _upper(values: Sequence[str]) -> frozenset[str]:
     return frozenset(value.strip().upper() for value in values)
 
 
-def _shown(one: ConsentEntry) -> dict[str, Any]:
+def _shown(one: ConsentEntry) -> ConsentShown:
     scope = one.scope
     return {
         "consent_id": str(one.consent_id),
@@ -257,7 +376,7 @@ def _shown(one: ConsentEntry) -> dict[str, Any]:
     }
 
 
-def _effects(effects: Effects) -> dict[str, Any]:
+def _effects(effects: Effects) -> EffectsShown:
     """What ended at once; ``copies_at`` are the facilities whose copies nobody can call back."""
     return {
         "transfers_stopped": effects.stopped,
@@ -266,7 +385,7 @@ def _effects(effects: Effects) -> dict[str, Any]:
     }
 
 
-def _shown_key(key: PatientSigningKey) -> dict[str, Any]:
+def _shown_key(key: PatientSigningKey) -> PatientKeyShown:
     return {
         "public_key": key.public_key.hex(),
         "patient_id": key.patient.patient_id,
@@ -277,7 +396,7 @@ def _shown_key(key: PatientSigningKey) -> dict[str, Any]:
     }
 
 
-def _shown_emergency(one: EmergencyEntry) -> dict[str, Any]:
+def _shown_emergency(one: EmergencyEntry) -> EmergencyShown:
     review = one.review
     return {
         "request_id": str(review.request_id),

@@ -1,11 +1,13 @@
 """Corrected identities: patients that are one, what was said wrongly, studies of somebody else."""
 
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
+from node.api.paging import Window, cut
 from node.api.rest.access import OPERATION
+from node.api.rest.shapes.images import CorrectionList, CorrectionShown
 from node.api.routing import Call, Route
 from node.errors.lifecycle import UnknownCorrection
 from node.model.correction import Changes, Correction, CorrectionId
@@ -66,37 +68,46 @@ class CorrectionsResource:
         merge, correct = "Say that two patients are one", "Correct what is said of a patient"
         move, undo = "File a study under another patient", "Take a correction back"
         return [
-            Route("GET", path, self.list, OPERATION, "Corrected identities, last first"),
-            Route("POST", f"{path}/merge", self.merge, OPERATION, merge, Merge, status=201),
-            Route("POST", f"{path}/patient", self.correct, OPERATION, correct, Correct, status=201),
-            Route("POST", f"{path}/study", self.move, OPERATION, move, Move, status=201),
-            Route("POST", f"{path}/{{correction_id}}/undo", self.undo, OPERATION, undo),
+            Route(
+                "GET",
+                path,
+                self.list,
+                OPERATION,
+                "Corrected identities, last first",
+                query=Window,
+                answer=CorrectionList,
+            ),
+            Route("POST", f"{path}/merge", self.merge, OPERATION, merge, Merge, 201, answer=CorrectionShown),
+            Route("POST", f"{path}/patient", self.correct, OPERATION, correct, Correct, 201, answer=CorrectionShown),
+            Route("POST", f"{path}/study", self.move, OPERATION, move, Move, 201, answer=CorrectionShown),
+            Route("POST", f"{path}/{{correction_id}}/undo", self.undo, OPERATION, undo, answer=CorrectionShown),
         ]
 
-    async def list(self, _call: Call) -> object:
+    async def list(self, call: Call) -> CorrectionList:
         """All of them, undone ones too."""
-        return {"corrections": [_shown(one) for one in await self._corrections.page()]}
+        found, more = cut(call, await self._corrections.page())
+        return {"corrections": [_shown(one) for one in found], "next": more}
 
-    async def merge(self, call: Call) -> object:
+    async def merge(self, call: Call) -> CorrectionShown:
         """ADT A40."""
         said: Merge = call.body
         patient, into = self._key(said.patient), self._key(said.into)
         return _shown(await self._corrections.merge(patient, into, said.reason, by=call.caller.actor))
 
-    async def correct(self, call: Call) -> object:
+    async def correct(self, call: Call) -> CorrectionShown:
         """ADT A08."""
         said: Correct = call.body
         changes = Changes(said.patient_id, said.issuer, said.name, said.birth_date, said.sex)
         patient = self._key(said.patient)
         return _shown(await self._corrections.correct(patient, changes, said.reason, by=call.caller.actor))
 
-    async def move(self, call: Call) -> object:
+    async def move(self, call: Call) -> CorrectionShown:
         """The wrong patient's study."""
         said: Move = call.body
         study, into = StudyInstanceUID.parse(said.study), self._key(said.into)
         return _shown(await self._corrections.move(study, into, said.reason, by=call.caller.actor))
 
-    async def undo(self, call: Call) -> object:
+    async def undo(self, call: Call) -> CorrectionShown:
         """What was said before is said again."""
         try:
             correction_id = CorrectionId.parse(call.parameter("correction_id"))
@@ -108,7 +119,7 @@ class CorrectionsResource:
         return PatientKey(self._issuer if patient.issuer is None else patient.issuer, patient.patient_id)
 
 
-def _shown(c: Correction) -> dict[str, Any]:
+def _shown(c: Correction) -> CorrectionShown:
     return {
         "correction_id": str(c.correction_id),
         "kind": c.kind,

@@ -1,12 +1,14 @@
 """Sending studies to a PACS: ordered, watched, given up."""
 
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
+from node.api.paging import Window, cut, part
 from node.api.rest.access import CLINICAL
-from node.api.rest.events import answer_events
+from node.api.rest.events import EVENTS, answer_events
+from node.api.rest.shapes.sharing import DeliveredList, DeliveredShown, DeliveryList, DeliveryNamed, DeliveryShown
 from node.api.routing import Call, Route
 from node.errors.access import InvalidInput
 from node.errors.base import all_codes
@@ -15,9 +17,6 @@ from node.model.delivery import Delivery, DeliveryId, InstanceOutcome, Sent
 from node.model.ids import RequestId, StudyInstanceUID
 from node.sharing.deliveries import Deliveries, DeliveryOrder
 
-_MAX_PAGE = 1000
-_MAX_INSTANCES = 10_000  # in one answer
-
 
 class NewDelivery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Send ``study`` to the DICOM system ``pacs``; ``accession``: under this local accession number."""
@@ -25,6 +24,18 @@ class NewDelivery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     study: Annotated[str, msgspec.Meta(max_length=64)]
     pacs: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
     accession: Annotated[str, msgspec.Meta(max_length=16)] = ""
+
+
+class WhichDeliveries(Window, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """All, or those of one ``request``."""
+
+    request: Annotated[str, msgspec.Meta(max_length=64)] | None = None
+
+
+class WhichInstances(Window, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """All, or those of one ``outcome``."""
+
+    outcome: Sent | None = None
 
 
 class DeliveriesResource:
@@ -37,45 +48,75 @@ class DeliveriesResource:
         """The routes."""
         deliveries, one = "/api/v1/deliveries", "/api/v1/deliveries/{delivery_id}"
         return [
-            Route("GET", deliveries, self.list, CLINICAL, "Studies sent to a PACS, newest first"),
-            Route("POST", deliveries, self.order, CLINICAL, "Send a study to a PACS", NewDelivery, 201),
-            Route("GET", one, self.show, CLINICAL, "How a delivery stands"),
-            Route("GET", f"{one}/instances", self.instances, CLINICAL, "What became of its instances"),
-            Route("GET", f"{one}/events", self.events, CLINICAL, "The same as an event stream, until it is settled"),
-            Route("POST", f"{one}/cancel", self.cancel, CLINICAL, "Give a delivery up"),
+            Route(
+                "GET",
+                deliveries,
+                self.list,
+                CLINICAL,
+                "Studies sent to a PACS, newest first",
+                query=WhichDeliveries,
+                answer=DeliveryList,
+            ),
+            Route(
+                "POST",
+                deliveries,
+                self.order,
+                CLINICAL,
+                "Send a study to a PACS",
+                NewDelivery,
+                201,
+                answer=DeliveryNamed,
+            ),
+            Route("GET", one, self.show, CLINICAL, "How a delivery stands", answer=DeliveryShown),
+            Route(
+                "GET",
+                f"{one}/instances",
+                self.instances,
+                CLINICAL,
+                "What became of its instances",
+                query=WhichInstances,
+                answer=DeliveredList,
+            ),
+            Route(
+                "GET",
+                f"{one}/events",
+                self.events,
+                CLINICAL,
+                "The same as an event stream, until it is settled",
+                media=EVENTS,
+            ),
+            Route("POST", f"{one}/cancel", self.cancel, CLINICAL, "Give a delivery up", answer=DeliveryShown),
         ]
 
-    async def list(self, call: Call) -> object:
-        """A page: ``limit`` deliveries from ``offset`` on; ``request`` asks for those of one request."""
-        if request := call.query("request"):
+    async def list(self, call: Call) -> DeliveryList:
+        """A page of all, or of those of one request."""
+        asked: WhichDeliveries = call.asked
+        if asked.request is None:
+            found, more = part(call, await self._deliveries.page(limit=asked.ahead, offset=asked.offset))
+        else:
             try:
-                found = await self._deliveries.of_request(RequestId.parse(request))
+                found, more = cut(call, await self._deliveries.of_request(RequestId.parse(asked.request)))
             except ValueError as exc:
                 raise InvalidInput("request") from exc
-        else:
-            limit, offset = call.number("limit", _MAX_PAGE, _MAX_PAGE), call.number("offset", 0, 2**62)
-            found = await self._deliveries.page(limit=limit, offset=offset)
-        return {"deliveries": [_shown(delivery) for delivery in found]}
+        return {"deliveries": [_shown(delivery) for delivery in found], "next": more}
 
-    async def order(self, call: Call) -> object:
+    async def order(self, call: Call) -> DeliveryNamed:
         """Order one."""
         new: NewDelivery = call.body
         order = DeliveryOrder(study=StudyInstanceUID.parse(new.study), pacs=new.pacs, accession=new.accession)
         return {"delivery_id": str(await self._deliveries.order(order, by=call.caller.actor))}
 
-    async def show(self, call: Call) -> object:
+    async def show(self, call: Call) -> DeliveryShown:
         """One."""
         return _shown(await self._deliveries.view(_named(call)))
 
-    async def instances(self, call: Call) -> object:
-        """Its instances; ``outcome`` asks for those of one outcome."""
-        try:
-            kinds = [Sent(call.query("outcome"))] if call.query("outcome") else []
-        except ValueError as exc:
-            raise InvalidInput("outcome") from exc
-        limit, offset = call.number("limit", _MAX_INSTANCES, _MAX_INSTANCES), call.number("offset", 0, 2**62)
-        found = await self._deliveries.outcomes(_named(call), kinds=kinds, limit=limit, offset=offset)
-        return {"instances": [_shown_instance(outcome) for outcome in found]}
+    async def instances(self, call: Call) -> DeliveredList:
+        """Its instances, or those of one outcome."""
+        asked: WhichInstances = call.asked
+        kinds = [] if asked.outcome is None else [asked.outcome]
+        outcomes = await self._deliveries.outcomes(_named(call), kinds=kinds, limit=asked.ahead, offset=asked.offset)
+        found, more = part(call, outcomes)
+        return {"instances": [_shown_instance(outcome) for outcome in found], "next": more}
 
     async def events(self, call: Call) -> object:
         """Server-sent events: the delivery now and after each change."""
@@ -83,12 +124,12 @@ class DeliveriesResource:
         await self._deliveries.view(delivery_id)  # an unknown one is refused before the stream begins
         return await answer_events(call, self._deliveries.follow(delivery_id), _shown)
 
-    async def cancel(self, call: Call) -> object:
+    async def cancel(self, call: Call) -> DeliveryShown:
         """Give it up."""
         return _shown(await self._deliveries.cancel(_named(call), by=call.caller.actor))
 
 
-def _shown(delivery: Delivery) -> dict[str, Any]:
+def _shown(delivery: Delivery) -> DeliveryShown:
     error = all_codes().get(delivery.code)
     return {
         "delivery_id": str(delivery.delivery_id),
@@ -100,7 +141,10 @@ def _shown(delivery: Delivery) -> dict[str, Any]:
         "state": delivery.state,
         "code": delivery.code,
         "advice": error.advice if error and delivery.code else "",
-        **{outcome.value: delivery.counts.get(outcome, 0) for outcome in Sent},
+        "sent": delivery.counts.get(Sent.SENT, 0),
+        "warning": delivery.counts.get(Sent.WARNING, 0),
+        "refused": delivery.counts.get(Sent.REFUSED, 0),
+        "not_convertible": delivery.counts.get(Sent.NOT_CONVERTIBLE, 0),
         "instances_done": delivery.instances_done,
         "instances_total": delivery.instances_total,
         "bytes_done": delivery.bytes_done,
@@ -112,7 +156,7 @@ def _shown(delivery: Delivery) -> dict[str, Any]:
     }
 
 
-def _shown_instance(outcome: InstanceOutcome) -> dict[str, Any]:
+def _shown_instance(outcome: InstanceOutcome) -> DeliveredShown:
     return {
         "sop_instance_uid": outcome.instance,
         "outcome": outcome.outcome,

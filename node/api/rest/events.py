@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from aiohttp import web
 
@@ -11,15 +11,14 @@ from node.api.encoding import encode_json
 from node.api.routing import Call
 from node.api.server import STARTED
 
+EVENTS = ("text/event-stream",)
 ALIVE_SECONDS = 15.0  # a comment that often keeps proxies from closing a quiet stream
 _T = TypeVar("_T")
 
 
-async def answer_events(
-    call: Call, views: AsyncIterator[_T], shown: Callable[[_T], dict[str, Any]]
-) -> web.StreamResponse:
+async def answer_events(call: Call, views: AsyncIterator[_T], shown: Callable[[_T], object]) -> web.StreamResponse:
     """Stream ``views`` until they end."""
-    answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    answer = web.StreamResponse(headers={"Content-Type": EVENTS[0]})
     call.request[STARTED] = True
     await answer.prepare(call.request)
     async with contextlib.aclosing(with_pauses(views)) as paused:

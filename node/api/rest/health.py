@@ -5,9 +5,11 @@ from collections.abc import Awaitable, Callable, Iterable
 from aiohttp import web
 
 from node.api.rest.access import OVERSIGHT
+from node.api.rest.shapes.system import Alive
 from node.api.routing import ANONYMOUS, Call, Route
 from node.metrics import Metrics
 
+METRICS = ("text/plain",)
 _UNAVAILABLE = 503
 
 
@@ -22,12 +24,22 @@ class Health:
     def routes(self) -> Iterable[Route]:
         """The routes."""
         return [
-            Route("GET", "/healthz", self.alive, ANONYMOUS, "Whether the daemon answers", quiet=True),
-            Route("GET", "/readyz", self.ready, ANONYMOUS, "Whether it can take and give images", quiet=True),
-            Route("GET", "/metrics", self.metrics, OVERSIGHT, "Metrics in the Prometheus text format", quiet=True),
+            Route("GET", "/healthz", self.alive, ANONYMOUS, "Whether the daemon answers", quiet=True, answer=Alive),
+            Route(
+                "GET", "/readyz", self.ready, ANONYMOUS, "Whether it can take and give images", quiet=True, answer=Alive
+            ),
+            Route(
+                "GET",
+                "/metrics",
+                self.metrics,
+                OVERSIGHT,
+                "Metrics in the Prometheus text format",
+                quiet=True,
+                media=METRICS,
+            ),
         ]
 
-    async def alive(self, _call: Call) -> object:
+    async def alive(self, _call: Call) -> Alive:
         """Answering is the answer."""
         return {"status": "ok"}
 
@@ -40,4 +52,4 @@ class Health:
 
     async def metrics(self, _call: Call) -> object:
         """The registry as text."""
-        return web.Response(body=self._metrics.render(), headers={"Content-Type": "text/plain; version=0.0.4"})
+        return web.Response(body=self._metrics.render(), headers={"Content-Type": f"{METRICS[0]}; version=0.0.4"})

@@ -1,12 +1,14 @@
 """Requests of other facilities that wait for a person here."""
 
 from collections.abc import Iterable
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
 
 import msgspec
 
+from node.api.paging import Window, cut
 from node.api.rest.access import CLINICAL, OPERATION
 from node.api.rest.patients import shown_person
+from node.api.rest.shapes.sharing import InboxList, InboxRefused, InboxReleased, InboxShown
 from node.api.routing import Call, Route
 from node.errors.sharing import NoSuchRequest
 from node.model.decide import ReviewReason
@@ -38,25 +40,40 @@ class InboxResource:
         """The routes."""
         one = "/api/v1/inbox/{request_id}"
         return [
-            Route("GET", "/api/v1/inbox", self.list, CLINICAL, "Requests that wait for a person, oldest first"),
             Route(
-                "POST", f"{one}/release", self.release, OPERATION, "Release what a request asks for, or a part", Release
+                "GET",
+                "/api/v1/inbox",
+                self.list,
+                CLINICAL,
+                "Requests that wait for a person, oldest first",
+                query=Window,
+                answer=InboxList,
             ),
-            Route("POST", f"{one}/refuse", self.refuse, OPERATION, "Refuse a request", Refusal),
+            Route(
+                "POST",
+                f"{one}/release",
+                self.release,
+                OPERATION,
+                "Release what a request asks for, or a part",
+                Release,
+                answer=InboxReleased,
+            ),
+            Route("POST", f"{one}/refuse", self.refuse, OPERATION, "Refuse a request", Refusal, answer=InboxRefused),
         ]
 
-    async def list(self, _call: Call) -> object:
+    async def list(self, call: Call) -> InboxList:
         """What waits."""
-        return {"requests": [_shown(entry) for entry in await self._inbox.page()]}
+        found, more = cut(call, await self._inbox.page())
+        return {"requests": [_shown(entry) for entry in found], "next": more}
 
-    async def release(self, call: Call) -> object:
+    async def release(self, call: Call) -> InboxReleased:
         """Yes."""
         request_id, wanted = named_request(call), cast("Release", call.body)
         chosen = None if wanted.studies is None else [StudyInstanceUID.parse(uid) for uid in wanted.studies]
         studies = await self._inbox.release(request_id, by=call.caller.actor, studies=chosen, reasons=wanted.reasons)
         return {"request_id": str(request_id), "state": "PERMITTED", "studies": list(studies)}
 
-    async def refuse(self, call: Call) -> object:
+    async def refuse(self, call: Call) -> InboxRefused:
         """No."""
         refusal: Refusal = call.body
         request_id = named_request(call)
@@ -72,7 +89,7 @@ def named_request(call: Call) -> RequestId:
         raise NoSuchRequest from exc
 
 
-def _shown(entry: InboxEntry) -> dict[str, Any]:
+def _shown(entry: InboxEntry) -> InboxShown:
     return {
         "request_id": str(entry.request_id),
         "peer_id": entry.peer.full,

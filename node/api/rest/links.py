@@ -1,12 +1,14 @@
 """Received studies and the local patients that they belong to. UIDs and patients stand in bodies only."""
 
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
+from node.api.paging import Window, cut
 from node.api.rest.access import CLINICAL
 from node.api.rest.patients import Person, described
+from node.api.rest.shapes.images import LinkList, LinkShown, StudyNamed
 from node.api.routing import Call, Route
 from node.errors.access import InvalidInput
 from node.model.ids import StudyInstanceUID
@@ -40,16 +42,34 @@ class LinksResource:
         """The routes."""
         links = "/api/v1/links"
         return [
-            Route("GET", links, self.list, CLINICAL, "Received studies linked to local patients, newest first"),
-            Route("POST", links, self.link, CLINICAL, "Link a received study to a local patient", NewLink, 201),
-            Route("POST", f"{links}/remove", self.unlink, CLINICAL, "Take a link back", OldLink),
+            Route(
+                "GET",
+                links,
+                self.list,
+                CLINICAL,
+                "Received studies linked to local patients, newest first",
+                query=Window,
+                answer=LinkList,
+            ),
+            Route(
+                "POST",
+                links,
+                self.link,
+                CLINICAL,
+                "Link a received study to a local patient",
+                NewLink,
+                201,
+                answer=LinkShown,
+            ),
+            Route("POST", f"{links}/remove", self.unlink, CLINICAL, "Take a link back", OldLink, answer=StudyNamed),
         ]
 
-    async def list(self, _call: Call) -> object:
+    async def list(self, call: Call) -> LinkList:
         """All links."""
-        return {"links": [_shown(linked) for linked in await self._links.page()]}
+        found, more = cut(call, await self._links.page())
+        return {"links": [_shown(linked) for linked in found], "next": more}
 
-    async def link(self, call: Call) -> object:
+    async def link(self, call: Call) -> LinkShown:
         """Link; the study as it came is shown beside it."""
         new: NewLink = call.body
         patient, said = described(new, self._issuer)
@@ -64,14 +84,14 @@ class LinksResource:
         )
         return _shown(linked)
 
-    async def unlink(self, call: Call) -> object:
+    async def unlink(self, call: Call) -> StudyNamed:
         """Take it back; what was delivered under it stays on record."""
         old: OldLink = call.body
         link = await self._links.unlink(StudyInstanceUID.parse(old.study), by=call.caller.actor)
         return {"study_instance_uid": link.study}
 
 
-def _shown(linked: Linked) -> dict[str, Any]:
+def _shown(linked: Linked) -> LinkShown:
     link, study = linked.link, linked.study
     return {
         "study_instance_uid": link.study,

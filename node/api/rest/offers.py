@@ -1,12 +1,14 @@
 """Offers: studies that are sent without being asked for, in both directions."""
 
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
+from node.api.paging import Window, cut
 from node.api.rest.access import CLINICAL
 from node.api.rest.patients import shown_person
+from node.api.rest.shapes.sharing import OfferList, OfferRefused, OfferShown, RequestNamed
 from node.api.routing import Call, Route
 from node.errors.offers import NoSuchOffer
 from node.model.ids import StudyInstanceUID
@@ -40,27 +42,44 @@ class OffersResource:
         """The routes."""
         offers, one = "/api/v1/offers", "/api/v1/offers/{offer_id}"
         return [
-            Route("GET", offers, self.list, CLINICAL, "Offers in both directions, newest first"),
-            Route("POST", offers, self.make, CLINICAL, "Offer studies to a peer", NewOffer, 201),
-            Route("POST", f"{one}/accept", self.accept, CLINICAL, "Take what was offered"),
-            Route("POST", f"{one}/refuse", self.refuse, CLINICAL, "Refuse what was offered", OfferRefusal),
+            Route(
+                "GET",
+                offers,
+                self.list,
+                CLINICAL,
+                "Offers in both directions, newest first",
+                query=Window,
+                answer=OfferList,
+            ),
+            Route("POST", offers, self.make, CLINICAL, "Offer studies to a peer", NewOffer, 201, answer=OfferShown),
+            Route("POST", f"{one}/accept", self.accept, CLINICAL, "Take what was offered", answer=RequestNamed),
+            Route(
+                "POST",
+                f"{one}/refuse",
+                self.refuse,
+                CLINICAL,
+                "Refuse what was offered",
+                OfferRefusal,
+                answer=OfferRefused,
+            ),
         ]
 
-    async def list(self, _call: Call) -> object:
+    async def list(self, call: Call) -> OfferList:
         """All."""
-        return {"offers": [_shown(view) for view in await self._offers.page()]}
+        found, more = cut(call, await self._offers.page())
+        return {"offers": [_shown(view) for view in found], "next": more}
 
-    async def make(self, call: Call) -> object:
+    async def make(self, call: Call) -> OfferShown:
         """A new one."""
         new: NewOffer = call.body
         studies = [StudyInstanceUID.parse(uid) for uid in new.studies]
         return _shown(await self._offers.make(self._trust.find(new.to), studies, new.reason, caller=call.caller))
 
-    async def accept(self, call: Call) -> object:
+    async def accept(self, call: Call) -> RequestNamed:
         """Yes: the request under which it comes."""
         return {"request_id": str(await self._offers.accept(_named(call), caller=call.caller))}
 
-    async def refuse(self, call: Call) -> object:
+    async def refuse(self, call: Call) -> OfferRefused:
         """No."""
         refusal: OfferRefusal = call.body
         offer_id = _named(call)
@@ -75,7 +94,7 @@ def _named(call: Call) -> OfferId:
         raise NoSuchOffer from exc
 
 
-def _shown(view: OfferView) -> dict[str, Any]:
+def _shown(view: OfferView) -> OfferShown:
     offer, text = view.offer, view.text
     return {
         "offer_id": str(offer.offer_id),

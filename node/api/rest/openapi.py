@@ -8,6 +8,7 @@ import msgspec
 
 from node import __version__
 from node.api.problem import PROBLEM_TYPE, Problem
+from node.api.rest.shapes.system import Described
 from node.api.routing import ANONYMOUS, Call, Route
 
 
@@ -19,7 +20,9 @@ class OpenApi:
 
     def routes(self) -> Iterable[Route]:
         """The route."""
-        return [Route("GET", "/api/v1/openapi.json", self.show, ANONYMOUS, "This description", quiet=True)]
+        return [
+            Route("GET", "/api/v1/openapi.json", self.show, ANONYMOUS, "This description", quiet=True, answer=Described)
+        ]
 
     def describe(self, routes: Sequence[Route]) -> None:
         """Make the document; once the table is complete."""

@@ -1,11 +1,13 @@
 """The facility's DICOM systems: entered, listed, tried, removed."""
 
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
+from node.api.paging import Window, cut
 from node.api.rest.access import CLINICAL, OPERATION
+from node.api.rest.shapes.system import FindingShown, PacsList, PacsRemoved, PacsShown, PacsTested
 from node.api.routing import Call, Route
 from node.errors.dimse import NotAccepted
 from node.model.pacs import Pacs
@@ -39,17 +41,25 @@ class PacsResource:
         """The routes."""
         every, one = "/api/v1/pacs", "/api/v1/pacs/{name}"
         return [
-            Route("GET", every, self.list, CLINICAL, "The facility's DICOM systems"),
-            Route("POST", every, self.add, OPERATION, "Enter a DICOM system", NewPacs, status=201),
-            Route("POST", f"{one}/remove", self.remove, OPERATION, "Remove a DICOM system"),
-            Route("POST", f"{one}/test", self.test, OPERATION, "Call a DICOM system and say what it accepts"),
+            Route("GET", every, self.list, CLINICAL, "The facility's DICOM systems", query=Window, answer=PacsList),
+            Route("POST", every, self.add, OPERATION, "Enter a DICOM system", NewPacs, 201, answer=PacsShown),
+            Route("POST", f"{one}/remove", self.remove, OPERATION, "Remove a DICOM system", answer=PacsRemoved),
+            Route(
+                "POST",
+                f"{one}/test",
+                self.test,
+                OPERATION,
+                "Call a DICOM system and say what it accepts",
+                answer=PacsTested,
+            ),
         ]
 
-    async def list(self, _call: Call) -> object:
+    async def list(self, call: Call) -> PacsList:
         """All by name."""
-        return {"pacs": [_shown(pacs) for pacs in self._directory.all()], "ae_title": self._directory.ae_title}
+        found, more = cut(call, self._directory.all())
+        return {"pacs": [_shown(pacs) for pacs in found], "ae_title": self._directory.ae_title, "next": more}
 
-    async def add(self, call: Call) -> object:
+    async def add(self, call: Call) -> PacsShown:
         """Enter one."""
         new: NewPacs = call.body
         pacs = Pacs(
@@ -64,13 +74,13 @@ class PacsResource:
         )
         return _shown(await self._directory.add(pacs, call.caller.actor))
 
-    async def remove(self, call: Call) -> object:
+    async def remove(self, call: Call) -> PacsRemoved:
         """Remove one."""
         name = call.parameter("name")
         await self._directory.remove(name, call.caller.actor)
         return {"name": name, "removed": True}
 
-    async def test(self, call: Call) -> object:
+    async def test(self, call: Call) -> PacsTested:
         """Call it."""
         result = await try_pacs(self._directory, self._directory.get(call.parameter("name")))
         return {
@@ -81,11 +91,11 @@ class PacsResource:
         }
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
+def _finding(finding: Finding) -> FindingShown:
     return {"what": finding.what, "ok": finding.ok, "said": finding.said, "advice": finding.advice}
 
 
-def _shown(pacs: Pacs) -> dict[str, Any]:
+def _shown(pacs: Pacs) -> PacsShown:
     return {
         "name": pacs.name,
         "ae_title": pacs.ae_title,

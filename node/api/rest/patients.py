@@ -7,11 +7,12 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
 from node.api.rest.access import CLINICAL
+from node.api.rest.shapes.images import HandleShown, PeerPriorsShown, PersonShown, PriorShown, PriorsShown
 from node.api.rest.studies import shown_study
 from node.api.routing import Call, Route
 from node.clock import Clock
@@ -50,7 +51,7 @@ def described(person: Person, own_issuer: str) -> tuple[PatientKey | None, Demog
     return key, demographics
 
 
-def shown_person(patient: PatientKey | None, demographics: Demographics) -> dict[str, Any]:
+def shown_person(patient: PatientKey | None, demographics: Demographics) -> PersonShown:
     """A person as the command line and the console show one."""
     return {
         "patient_id": patient.patient_id if patient else None,
@@ -59,6 +60,12 @@ def shown_person(patient: PatientKey | None, demographics: Demographics) -> dict
         "birth_date": demographics.birth_date,
         "sex": demographics.sex,
     }
+
+
+class WhatFor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The purpose of use, which peers are told."""
+
+    purpose: PurposeOfUse = PurposeOfUse.TREAT
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +90,19 @@ class PatientsResource:
         """The routes."""
         patients = "/api/v1/patients"
         return [
-            Route("POST", patients, self.name, CLINICAL, "An opaque id for a patient", Person, 201),
-            Route("GET", f"{patients}/{{id}}/priors", self.priors, CLINICAL, "Studies here and at the peers"),
+            Route("POST", patients, self.name, CLINICAL, "An opaque id for a patient", Person, 201, answer=HandleShown),
+            Route(
+                "GET",
+                f"{patients}/{{id}}/priors",
+                self.priors,
+                CLINICAL,
+                "Studies here and at the peers",
+                query=WhatFor,
+                answer=PriorsShown,
+            ),
         ]
 
-    async def name(self, call: Call) -> object:
+    async def name(self, call: Call) -> HandleShown:
         """An id for the patient."""
         patient, demographics = described(call.body, self._issuer)
         if patient is None and demographics is None:
@@ -99,17 +114,14 @@ class PatientsResource:
             self._handles.popitem(last=False)
         return {"id": handle}
 
-    async def priors(self, call: Call) -> object:
-        """What is held here and what the peers announced; ``purpose`` is a purpose-of-use code."""
+    async def priors(self, call: Call) -> PriorsShown:
+        """What is held here and what the peers announced."""
+        asked: WhatFor = call.asked
         handle = self._handles.get(call.parameter("id"))
         if handle is None or handle.actor != call.caller.actor or handle.expires < self._clock.monotonic():
             raise NotFound
-        try:
-            purpose = PurposeOfUse(call.query("purpose", PurposeOfUse.TREAT.value))
-        except ValueError as exc:
-            raise InvalidInput("purpose") from exc
         found = await self._locator.priors(
-            demographics=handle.demographics, patient=handle.patient, actor=call.caller.actor, purpose=purpose
+            demographics=handle.demographics, patient=handle.patient, actor=call.caller.actor, purpose=asked.purpose
         )
         return {
             "local": [shown_study(study) for study in found.local],
@@ -117,7 +129,7 @@ class PatientsResource:
         }
 
 
-def _shown_peer(peer: PeerPriors) -> dict[str, Any]:
+def _shown_peer(peer: PeerPriors) -> PeerPriorsShown:
     return {
         "peer_id": peer.peer_id.full,
         "name": peer.name,
@@ -126,7 +138,7 @@ def _shown_peer(peer: PeerPriors) -> dict[str, Any]:
     }
 
 
-def _shown_prior(study: PriorStudy) -> dict[str, Any]:
+def _shown_prior(study: PriorStudy) -> PriorShown:
     return {
         "ref": str(study.ref),
         "study_instance_uid": study.study_instance_uid,

@@ -1,9 +1,17 @@
 """What contradicts what is held: both sides, and what becomes of it."""
 
 from collections.abc import Iterable
-from typing import Any
 
+from node.api.paging import Window, part
 from node.api.rest.access import OPERATION
+from node.api.rest.shapes.images import (
+    ComparisonShown,
+    QuarantineAccepted,
+    QuarantineDiscarded,
+    QuarantinedShown,
+    QuarantineList,
+    SideShown,
+)
 from node.api.routing import Call, Route
 from node.errors.lifecycle import UnknownQuarantined
 from node.model.ids import Digest
@@ -12,7 +20,6 @@ from node.model.quarantine import Acceptance
 from node.sharing.quarantine import Comparison, Quarantine
 from node.store.quarantine import Quarantined
 
-MAX_SHOWN = 1000
 _MAX_DIGITS = 18
 
 
@@ -26,29 +33,50 @@ class QuarantineResource:
         """The routes."""
         one = "/api/v1/quarantine/{number}"
         return [
-            Route("GET", "/api/v1/quarantine", self.list, OPERATION, "What was put aside, last first"),
-            Route("GET", one, self.inspect, OPERATION, "Both sides of a contradiction, and where they differ"),
-            Route("POST", f"{one}/accept", self.accept, OPERATION, "Put it in the place of what it contradicts"),
-            Route("POST", f"{one}/discard", self.discard, OPERATION, "Shred it"),
+            Route(
+                "GET",
+                "/api/v1/quarantine",
+                self.list,
+                OPERATION,
+                "What was put aside, last first",
+                query=Window,
+                answer=QuarantineList,
+            ),
+            Route(
+                "GET",
+                one,
+                self.inspect,
+                OPERATION,
+                "Both sides of a contradiction, and where they differ",
+                answer=ComparisonShown,
+            ),
+            Route(
+                "POST",
+                f"{one}/accept",
+                self.accept,
+                OPERATION,
+                "Put it in the place of what it contradicts",
+                answer=QuarantineAccepted,
+            ),
+            Route("POST", f"{one}/discard", self.discard, OPERATION, "Shred it", answer=QuarantineDiscarded),
         ]
 
-    async def list(self, call: Call) -> object:
+    async def list(self, call: Call) -> QuarantineList:
         """Everything that waits for a decision."""
-        found = await self._quarantine.page(
-            limit=call.number("limit", MAX_SHOWN, MAX_SHOWN), offset=call.number("offset", 0, 2**62)
-        )
-        return {"quarantine": [_shown(one) for one in found]}
+        asked: Window = call.asked
+        found, more = part(call, await self._quarantine.page(limit=asked.ahead, offset=asked.offset))
+        return {"quarantine": [_shown(one) for one in found], "next": more}
 
-    async def inspect(self, call: Call) -> object:
+    async def inspect(self, call: Call) -> ComparisonShown:
         """One of them beside what is held."""
         return _compared(await self._quarantine.inspect(_number(call), by=call.caller.actor))
 
-    async def accept(self, call: Call) -> object:
+    async def accept(self, call: Call) -> QuarantineAccepted:
         """It is right."""
         study = await self._quarantine.accept(_number(call), by=call.caller.actor)
         return {"number": _number(call), "study_instance_uid": study, "state": "accepted"}
 
-    async def discard(self, call: Call) -> object:
+    async def discard(self, call: Call) -> QuarantineDiscarded:
         """It is wrong."""
         await self._quarantine.discard(_number(call), by=call.caller.actor)
         return {"number": _number(call), "state": "discarded"}
@@ -61,7 +89,7 @@ def _number(call: Call) -> int:
     return int(text)
 
 
-def _shown(one: Quarantined) -> dict[str, Any]:
+def _shown(one: Quarantined) -> QuarantinedShown:
     return {
         "number": one.number,
         "reason": one.reason,
@@ -72,7 +100,7 @@ def _shown(one: Quarantined) -> dict[str, Any]:
     }
 
 
-def _side(header: InstanceHeader, digest: Digest, size: int) -> dict[str, Any]:
+def _side(header: InstanceHeader, digest: Digest, size: int) -> SideShown:
     return {
         "sop_instance_uid": header.sop_instance_uid,
         "series_instance_uid": header.series_instance_uid,
@@ -87,7 +115,7 @@ def _side(header: InstanceHeader, digest: Digest, size: int) -> dict[str, Any]:
     }
 
 
-def _compared(c: Comparison) -> dict[str, Any]:
+def _compared(c: Comparison) -> ComparisonShown:
     return {
         "aside": _shown(c.aside),
         "held": None if c.held is None else _side(c.held.header, c.held.digest, c.held.size),

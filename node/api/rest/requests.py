@@ -1,14 +1,15 @@
 """Requests of this facility: made, looked at, followed."""
 
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
 from node.api.rest.access import CLINICAL
-from node.api.rest.events import answer_events
+from node.api.rest.events import EVENTS, answer_events
 from node.api.rest.inbox import named_request
 from node.api.rest.patients import Person, described
+from node.api.rest.shapes.sharing import RequestNamed, RequestShown
 from node.api.routing import Call, Route
 from node.errors.base import all_codes
 from node.errors.sharing import InvalidRequest
@@ -78,12 +79,19 @@ class RequestsResource:
         """The routes."""
         requests, one = "/api/v1/requests", "/api/v1/requests/{request_id}"
         return [
-            Route("POST", requests, self.ask, CLINICAL, "Ask a peer for studies", NewRequest, 201),
-            Route("GET", one, self.show, CLINICAL, "How a request stands"),
-            Route("GET", f"{one}/events", self.events, CLINICAL, "The same as an event stream, until it is settled"),
+            Route("POST", requests, self.ask, CLINICAL, "Ask a peer for studies", NewRequest, 201, answer=RequestNamed),
+            Route("GET", one, self.show, CLINICAL, "How a request stands", answer=RequestShown),
+            Route(
+                "GET",
+                f"{one}/events",
+                self.events,
+                CLINICAL,
+                "The same as an event stream, until it is settled",
+                media=EVENTS,
+            ),
         ]
 
-    async def ask(self, call: Call) -> object:
+    async def ask(self, call: Call) -> RequestNamed:
         """Write the request down and begin to send it."""
         new: NewRequest = call.body
         patient, said = described(new, self._issuer)
@@ -107,7 +115,7 @@ class RequestsResource:
         wish = DeliveryWish(new.deliver, new.accession)
         return lambda tx, request_id: self._deliveries.expect(tx, request_id, wish, patient, by=call.caller.actor)
 
-    async def show(self, call: Call) -> object:
+    async def show(self, call: Call) -> RequestShown:
         """One."""
         return _shown(await self._requests.view(named_request(call)))
 
@@ -118,7 +126,7 @@ class RequestsResource:
         return await answer_events(call, self._requests.follow(request_id), _shown)
 
 
-def _shown(view: RequestView) -> dict[str, Any]:
+def _shown(view: RequestView) -> RequestShown:
     transfer = view.transfer
     error = all_codes().get(view.code)
     return {

@@ -1,11 +1,13 @@
 """Deleting studies, protecting them, and whether what is stored is still whole."""
 
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
+from node.api.paging import Window, cut
 from node.api.rest.access import CLINICAL, OPERATION, OVERSIGHT
+from node.api.rest.shapes.images import DamageShown, ProtectionList, ProtectionShown, ScrubShown, StudyNamed
 from node.api.routing import Call, Route
 from node.model.ids import StudyInstanceUID
 from node.sharing.retention import MAX_REASON, Retention
@@ -41,55 +43,94 @@ class RetentionResource:
         protections = "/api/v1/protections"
         delete = "Delete a study: nobody can read it again"
         return [
-            Route("POST", "/api/v1/deletions", self.delete, OPERATION, delete, StudyAndReason),
-            Route("GET", protections, self.protected, CLINICAL, "Studies that must not be deleted"),
-            Route("POST", protections, self.protect, OPERATION, "Protect a study", StudyAndReason, status=201),
-            Route("POST", f"{protections}/end", self.unprotect, OPERATION, "Protect a study no more", Study),
+            Route("POST", "/api/v1/deletions", self.delete, OPERATION, delete, StudyAndReason, answer=StudyNamed),
             Route(
-                "GET", "/api/v1/scrub", self.state, OVERSIGHT, "How far stored objects are verified, what is damaged"
+                "GET",
+                protections,
+                self.protected,
+                CLINICAL,
+                "Studies that must not be deleted",
+                query=Window,
+                answer=ProtectionList,
             ),
-            Route("POST", "/api/v1/scrub", self.verify, OPERATION, "Verify all stored objects now", status=202),
+            Route(
+                "POST",
+                protections,
+                self.protect,
+                OPERATION,
+                "Protect a study",
+                StudyAndReason,
+                201,
+                answer=ProtectionShown,
+            ),
+            Route(
+                "POST",
+                f"{protections}/end",
+                self.unprotect,
+                OPERATION,
+                "Protect a study no more",
+                Study,
+                answer=StudyNamed,
+            ),
+            Route(
+                "GET",
+                "/api/v1/scrub",
+                self.state,
+                OVERSIGHT,
+                "How far stored objects are verified, what is damaged",
+                answer=ScrubShown,
+            ),
+            Route(
+                "POST",
+                "/api/v1/scrub",
+                self.verify,
+                OPERATION,
+                "Verify all stored objects now",
+                status=202,
+                answer=ScrubShown,
+            ),
         ]
 
-    async def delete(self, call: Call) -> object:
+    async def delete(self, call: Call) -> StudyNamed:
         """It may be stored again."""
         wanted: StudyAndReason = call.body
         study = StudyInstanceUID.parse(wanted.study)
         await self._retention.delete(study, wanted.reason, by=call.caller.actor)
         return {"study_instance_uid": study}
 
-    async def protected(self, _call: Call) -> object:
+    async def protected(self, call: Call) -> ProtectionList:
         """Newest first."""
-        return {"protections": [_shown(one) for one in await self._retention.protections()]}
+        found, more = cut(call, await self._retention.protections())
+        return {"protections": [_shown(one) for one in found], "next": more}
 
-    async def protect(self, call: Call) -> object:
+    async def protect(self, call: Call) -> ProtectionShown:
         """It need not be held yet."""
         wanted: StudyAndReason = call.body
         study = StudyInstanceUID.parse(wanted.study)
         return _shown(await self._retention.protect(study, wanted.reason, by=call.caller.actor))
 
-    async def unprotect(self, call: Call) -> object:
+    async def unprotect(self, call: Call) -> StudyNamed:
         """It may be deleted again."""
         wanted: Study = call.body
         study = StudyInstanceUID.parse(wanted.study)
         await self._retention.unprotect(study, by=call.caller.actor)
         return {"study_instance_uid": study}
 
-    async def state(self, _call: Call) -> object:
+    async def state(self, _call: Call) -> ScrubShown:
         """Where it is."""
         return shown_scrub(await self._scrub.state())
 
-    async def verify(self, _call: Call) -> object:
+    async def verify(self, _call: Call) -> ScrubShown:
         """From the first object on."""
         await self._scrub.begin()
         return shown_scrub(await self._scrub.state())
 
 
-def _shown(one: Protection) -> dict[str, Any]:
+def _shown(one: Protection) -> ProtectionShown:
     return {"study_instance_uid": one.study, "reason": one.reason, "at": one.at, "by": one.by}
 
 
-def shown_scrub(state: ScrubState) -> dict[str, Any]:
+def shown_scrub(state: ScrubState) -> ScrubShown:
     """The state of the look through the packs."""
     p = state.progress
     return {
@@ -103,7 +144,7 @@ def shown_scrub(state: ScrubState) -> dict[str, Any]:
     }
 
 
-def shown_damage(one: DamagedStudy) -> dict[str, Any]:
+def shown_damage(one: DamagedStudy) -> DamageShown:
     """A study with damaged objects."""
     return {
         "ref": one.ref,

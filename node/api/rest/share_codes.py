@@ -1,11 +1,13 @@
 """Share codes: made for a patient, listed, revoked."""
 
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
+from node.api.paging import MAX_OFFSET, Window, cut
 from node.api.rest.access import CLINICAL
+from node.api.rest.shapes.sharing import ShareCodeList, ShareCodeMade, ShareCodeShown
 from node.api.routing import Call, Route
 from node.clock import Clock
 from node.errors.sharing import NoSuchShareCode
@@ -22,8 +24,8 @@ class NewShareCode(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     patient_id: Annotated[str, _SHORT]
     issuer: Annotated[str, _SHORT] | None = None
     studies: Annotated[tuple[str, ...], msgspec.Meta(max_length=MAX_CODE_STUDIES)] = ()
-    expires_in: int = DEFAULT_CODE_DAYS * DAY_SECONDS
-    uses: int = 1
+    expires_in: Annotated[int, msgspec.Meta(le=MAX_OFFSET)] = DEFAULT_CODE_DAYS * DAY_SECONDS
+    uses: Annotated[int, msgspec.Meta(le=MAX_OFFSET)] = 1
 
 
 class ShareCodesResource:
@@ -39,12 +41,27 @@ class ShareCodesResource:
         """The routes."""
         codes = "/api/v1/share-codes"
         return [
-            Route("POST", codes, self.create, CLINICAL, "Make a share code", NewShareCode, 201),
-            Route("GET", codes, self.list, CLINICAL, "Share codes that were made, newest first"),
-            Route("POST", f"{codes}/{{code_id}}/revoke", self.revoke, CLINICAL, "Take a share code back"),
+            Route("POST", codes, self.create, CLINICAL, "Make a share code", NewShareCode, 201, answer=ShareCodeMade),
+            Route(
+                "GET",
+                codes,
+                self.list,
+                CLINICAL,
+                "Share codes that were made, newest first",
+                query=Window,
+                answer=ShareCodeList,
+            ),
+            Route(
+                "POST",
+                f"{codes}/{{code_id}}/revoke",
+                self.revoke,
+                CLINICAL,
+                "Take a share code back",
+                answer=ShareCodeShown,
+            ),
         ]
 
-    async def create(self, call: Call) -> object:
+    async def create(self, call: Call) -> ShareCodeMade:
         """A code, shown this once."""
         new: NewShareCode = call.body
         made = await self._codes.create(
@@ -56,11 +73,12 @@ class ShareCodesResource:
         )
         return {"code": made.code.text, "qr": made.code.url, **self._shown(made.consent)}
 
-    async def list(self, _call: Call) -> object:
+    async def list(self, call: Call) -> ShareCodeList:
         """All codes, without their text, which is not kept."""
-        return {"share_codes": [self._shown(consent) for consent in await self._codes.page()]}
+        found, more = cut(call, await self._codes.page())
+        return {"share_codes": [self._shown(consent) for consent in found], "next": more}
 
-    async def revoke(self, call: Call) -> object:
+    async def revoke(self, call: Call) -> ShareCodeShown:
         """Nothing new under it, and running transfers end."""
         try:
             consent_id = ConsentId.parse(call.parameter("code_id"))
@@ -68,7 +86,7 @@ class ShareCodesResource:
             raise NoSuchShareCode from exc
         return self._shown(await self._codes.revoke(consent_id, by=call.caller.actor))
 
-    def _shown(self, consent: CodeConsent) -> dict[str, Any]:
+    def _shown(self, consent: CodeConsent) -> ShareCodeShown:
         return {
             "code_id": str(consent.consent_id),
             "patient_id": consent.patient.patient_id,

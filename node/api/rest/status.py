@@ -8,6 +8,7 @@ from node import __version__
 from node.api.reach import Reach
 from node.api.rest.access import EVERYBODY
 from node.api.rest.backups import shown_restore
+from node.api.rest.shapes.system import CertificateShown, StatusShown
 from node.api.routing import Call, Route
 from node.crypto.identity import Identity
 from node.model.delivery import DeliveryState
@@ -67,9 +68,18 @@ class StatusResource:
 
     def routes(self) -> Iterable[Route]:
         """The route."""
-        return [Route("GET", "/api/v1/status", self.show, EVERYBODY, "What is here, who is there, what moves")]
+        return [
+            Route(
+                "GET",
+                "/api/v1/status",
+                self.show,
+                EVERYBODY,
+                "What is here, who is there, what moves",
+                answer=StatusShown,
+            )
+        ]
 
-    async def show(self, _call: Call) -> object:
+    async def show(self, _call: Call) -> StatusShown:
         """Everything."""
         await caught_up(self._store)
         totals = await self._store.totals()
@@ -104,7 +114,7 @@ class StatusResource:
             "problems": await self._problems(),
         }
 
-    def _certificate(self) -> dict[str, Any] | None:
+    def _certificate(self) -> CertificateShown | None:
         shown = self._reach.certificate
         if shown is None:
             return None
@@ -122,7 +132,7 @@ class StatusResource:
             "unlinked": states.count(DeliveryState.UNLINKED),
         }
 
-    async def _moving(self) -> dict[str, Any]:
+    async def _moving(self) -> dict[str, int]:
         states = [transfer.state for transfer in await self._requests.transfers()]
         suspended = states.count(TransferState.SUSPENDED)
         return {"active": sum(state not in ENDED for state in states) - suspended, "suspended": suspended}

@@ -1,10 +1,14 @@
 """What is held, and taking files in for ``leveret import``."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated
+
+import msgspec
 
 from node.api.bodies import read_body
+from node.api.paging import Offset, following
 from node.api.rest.access import CLINICAL
+from node.api.rest.shapes.images import StudyList, StudyShown
 from node.api.routing import Call, Route
 from node.clock import Clock
 from node.errors.access import TooLarge
@@ -18,6 +22,15 @@ from node.store.objects import ObjectStore
 from node.store.study_queries import StudyQuery
 
 MAX_STUDIES = 10_000  # in one answer
+
+
+class WhichStudies(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Studies by patient; ``*`` and ``?`` match anything."""
+
+    patient_id: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    name: Annotated[str, msgspec.Meta(max_length=324)] = ""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_STUDIES)] = MAX_STUDIES
+    offset: Offset = 0
 
 
 class StudiesResource:
@@ -34,7 +47,15 @@ class StudiesResource:
         """The routes."""
         one = "/api/v1/imports/{import_id}"
         return [
-            Route("GET", "/api/v1/studies", self.list, CLINICAL, "What is held, newest first"),
+            Route(
+                "GET",
+                "/api/v1/studies",
+                self.list,
+                CLINICAL,
+                "What is held, newest first",
+                query=WhichStudies,
+                answer=StudyList,
+            ),
             Route("POST", "/api/v1/imports", self.begin, CLINICAL, "Begin an import", status=201, socket_only=True),
             Route(
                 "POST",
@@ -49,21 +70,23 @@ class StudiesResource:
             Route("POST", f"{one}/end", self.end, CLINICAL, "End an import", socket_only=True),
         ]
 
-    async def list(self, call: Call) -> object:
-        """Studies by ``patient_id`` and ``name`` (``*`` and ``?`` match anything)."""
+    async def list(self, call: Call) -> StudyList:
+        """A page."""
+        asked: WhichStudies = call.asked
         query = StudyQuery(
-            patient_id=call.query("patient_id"),
-            patient_name=call.query("name"),
-            limit=call.number("limit", MAX_STUDIES, MAX_STUDIES),
-            offset=call.number("offset", 0, 2**62),
+            patient_id=asked.patient_id, patient_name=asked.name, limit=asked.limit + 1, offset=asked.offset
         )
         await caught_up(self._store)
         found = await self._store.studies(query)
         event = AuditEvent(
-            AuditType.STUDIES_SEARCHED, self._clock.now(), call.caller.actor, detail={"found": len(found)}
+            AuditType.STUDIES_SEARCHED,
+            self._clock.now(),
+            call.caller.actor,
+            detail={"found": min(len(found), asked.limit)},
         )
         await self._audit.record(event)
-        return {"studies": [shown_study(study) for study in found]}
+        more = following(call, offset=asked.offset + asked.limit) if len(found) > asked.limit else None
+        return {"studies": [shown_study(study) for study in found[: asked.limit]], "next": more}
 
     async def begin(self, _call: Call) -> object:
         """A new import."""
@@ -85,7 +108,7 @@ class StudiesResource:
         return {"studies": await self._imports.end(call.parameter("import_id"), actor=call.caller.actor)}
 
 
-def shown_study(study: StudySummary) -> dict[str, Any]:
+def shown_study(study: StudySummary) -> StudyShown:
     """A study as the command line and the console show it."""
     return {
         "study_instance_uid": study.study_instance_uid,

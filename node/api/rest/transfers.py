@@ -1,16 +1,15 @@
 """Transfers in both directions."""
 
 from collections.abc import Iterable
-from typing import Any
 
+from node.api.paging import Window, part
 from node.api.rest.access import CLINICAL, EVERYBODY
+from node.api.rest.shapes.sharing import TransferList, TransferShown
 from node.api.routing import Call, Route
 from node.errors.sharing import NoSuchTransfer
 from node.model.ids import RequestId
 from node.model.transfer import Transfer
 from node.sharing.requests import Requests
-
-_MAX_PAGE = 1000
 
 
 class TransfersResource:
@@ -23,26 +22,37 @@ class TransfersResource:
         """The routes."""
         transfers, one = "/api/v1/transfers", "/api/v1/transfers/{transfer_id}"
         return [
-            Route("GET", transfers, self.list, EVERYBODY, "Transfers in both directions, newest first"),
-            Route("GET", one, self.show, EVERYBODY, "One transfer"),
-            Route("POST", f"{one}/cancel", self.cancel, CLINICAL, "Give a transfer up, at both ends"),
+            Route(
+                "GET",
+                transfers,
+                self.list,
+                EVERYBODY,
+                "Transfers in both directions, newest first",
+                query=Window,
+                answer=TransferList,
+            ),
+            Route("GET", one, self.show, EVERYBODY, "One transfer", answer=TransferShown),
+            Route(
+                "POST", f"{one}/cancel", self.cancel, CLINICAL, "Give a transfer up, at both ends", answer=TransferShown
+            ),
         ]
 
-    async def list(self, call: Call) -> object:
-        """A page: ``limit`` transfers from ``offset`` on."""
-        limit, offset = call.number("limit", _MAX_PAGE, _MAX_PAGE), call.number("offset", 0, 2**62)
-        return {"transfers": [shown_transfer(t) for t in await self._requests.transfers(limit=limit, offset=offset)]}
+    async def list(self, call: Call) -> TransferList:
+        """A page."""
+        asked: Window = call.asked
+        found, more = part(call, await self._requests.transfers(limit=asked.ahead, offset=asked.offset))
+        return {"transfers": [shown_transfer(one) for one in found], "next": more}
 
-    async def show(self, call: Call) -> object:
+    async def show(self, call: Call) -> TransferShown:
         """One."""
         return shown_transfer(await self._requests.transfer(_named(call)))
 
-    async def cancel(self, call: Call) -> object:
+    async def cancel(self, call: Call) -> TransferShown:
         """Give it up."""
         return shown_transfer(await self._requests.cancel(_named(call), by=call.caller.actor))
 
 
-def shown_transfer(transfer: Transfer) -> dict[str, Any]:
+def shown_transfer(transfer: Transfer) -> TransferShown:
     """A transfer as the command line and the console show it."""
     return {
         "transfer_id": str(transfer.request_id),

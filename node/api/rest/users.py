@@ -5,6 +5,7 @@ from typing import Annotated
 
 import msgspec
 
+from node.api.paging import Window, cut
 from node.api.rest.access import OPERATION, OVERSIGHT
 from node.api.routing import Call, Route
 from node.errors.access import UserDisabled
@@ -52,6 +53,7 @@ class ShownUsers(msgspec.Struct, frozen=True):
     """All users by name."""
 
     users: list[ShownUser]
+    next: str | None
 
 
 class ShownToken(msgspec.Struct, frozen=True):
@@ -69,6 +71,7 @@ class ShownTokens(msgspec.Struct, frozen=True):
     """The good tokens of a user, newest first."""
 
     tokens: list[ShownToken]
+    next: str | None
 
 
 class NewTokenText(msgspec.Struct, frozen=True):
@@ -93,19 +96,20 @@ class UsersResource:
         users, user = "/api/v1/users", "/api/v1/users/{name}"
         tokens, make = f"{user}/tokens", "Make a bearer token"
         return [
-            Route("GET", users, self.list, OVERSIGHT, "All users", answer=ShownUsers),
+            Route("GET", users, self.list, OVERSIGHT, "All users", query=Window, answer=ShownUsers),
             Route("POST", users, self.add, OPERATION, "Add a user", NewUser, status=201, answer=ShownUser),
             Route("POST", f"{user}/disable", self.disable, OPERATION, "Shut a user out now", answer=ShownUser),
             Route("POST", f"{user}/enable", self.enable, OPERATION, "Let a user in again", answer=ShownUser),
             Route("POST", f"{user}/password", self.set_password, OPERATION, "Set a password", NewPassword, status=204),
-            Route("GET", tokens, self.list_tokens, OVERSIGHT, "The tokens of a user", answer=ShownTokens),
+            Route("GET", tokens, self.list_tokens, OVERSIGHT, "The tokens of a user", query=Window, answer=ShownTokens),
             Route("POST", tokens, self.issue, OPERATION, make, NewToken, status=201, answer=NewTokenText),
             Route("DELETE", f"{tokens}/{{token_id}}", self.revoke, OPERATION, "Revoke a token", status=204),
         ]
 
-    async def list(self, _call: Call) -> ShownUsers:
+    async def list(self, call: Call) -> ShownUsers:
         """All users by name."""
-        return ShownUsers([_shown(user) for user in await self._users.list()])
+        found, more = cut(call, await self._users.list())
+        return ShownUsers([_shown(user) for user in found], more)
 
     async def add(self, call: Call) -> ShownUser:
         """Add one."""
@@ -134,7 +138,8 @@ class UsersResource:
 
     async def list_tokens(self, call: Call) -> ShownTokens:
         """Those that are good."""
-        return ShownTokens([_shown_token(token) for token in await self._tokens.of(call.parameter("name"))])
+        found, more = cut(call, await self._tokens.of(call.parameter("name")))
+        return ShownTokens([_shown_token(token) for token in found], more)
 
     async def issue(self, call: Call) -> NewTokenText:
         """A token, shown this once."""

@@ -1,11 +1,23 @@
 """What was withdrawn here, whom it was told, and what others withdrew."""
 
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
+from node.api.paging import Window, cut
 from node.api.rest.access import CLINICAL, OPERATION
+from node.api.rest.shapes.images import (
+    NoticeShown,
+    ReceivedNoticeList,
+    ReceivedNoticeShown,
+    RevisionShown,
+    RevisionsShown,
+    WithdrawalList,
+    WithdrawalShown,
+    WithdrawnStudyList,
+    WithdrawnStudyShown,
+)
 from node.api.routing import Call, Route
 from node.model.ids import StudyInstanceUID
 from node.model.withdrawal import MAX_WORDS
@@ -15,14 +27,24 @@ from node.store.hiding import WithdrawnStudy
 from node.store.revisions import ClosedRevision
 from node.store.withdrawals import QueuedNotice, ReceivedNotice
 
-MAX_SHOWN = 1000
-
 
 class NewWithdrawal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An own study, and why nobody may use it any more; every recipient is told."""
 
     study: Annotated[str, msgspec.Meta(max_length=64)]
     reason: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_WORDS)]
+
+
+class WhichWithdrawals(Window, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """All, or that of one ``study``."""
+
+    study: Annotated[str, msgspec.Meta(max_length=64)] | None = None
+
+
+class OneStudy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A study."""
+
+    study: Annotated[str, msgspec.Meta(max_length=64)]
 
 
 class WithdrawalsResource:
@@ -37,38 +59,71 @@ class WithdrawalsResource:
         path = "/api/v1/withdrawals"
         withdraw = "Withdraw an own study, here and at every recipient"
         return [
-            Route("GET", path, self.list, CLINICAL, "What was withdrawn, by whom, and who acknowledged it"),
-            Route("POST", path, self.withdraw, OPERATION, withdraw, NewWithdrawal, status=201),
-            Route("GET", f"{path}/received", self.received, CLINICAL, "What other facilities withdrew"),
-            Route("GET", f"{path}/studies", self.studies, CLINICAL, "Studies of which nothing is shown any more"),
-            Route("GET", "/api/v1/revisions", self.revisions, CLINICAL, "The revisions of a study"),
+            Route(
+                "GET",
+                path,
+                self.list,
+                CLINICAL,
+                "What was withdrawn, by whom, and who acknowledged it",
+                query=WhichWithdrawals,
+                answer=WithdrawalList,
+            ),
+            Route("POST", path, self.withdraw, OPERATION, withdraw, NewWithdrawal, 201, answer=WithdrawalShown),
+            Route(
+                "GET",
+                f"{path}/received",
+                self.received,
+                CLINICAL,
+                "What other facilities withdrew",
+                query=Window,
+                answer=ReceivedNoticeList,
+            ),
+            Route(
+                "GET",
+                f"{path}/studies",
+                self.studies,
+                CLINICAL,
+                "Studies of which nothing is shown any more",
+                query=Window,
+                answer=WithdrawnStudyList,
+            ),
+            Route(
+                "GET",
+                "/api/v1/revisions",
+                self.revisions,
+                CLINICAL,
+                "The revisions of a study",
+                query=OneStudy,
+                answer=RevisionsShown,
+            ),
         ]
 
-    async def list(self, call: Call) -> object:
-        """Last first; ``study`` chooses one."""
-        text = call.query("study")
-        study = StudyInstanceUID.parse(text) if text else None
-        found = await self._withdrawals.page(study=study, limit=call.number("limit", MAX_SHOWN, MAX_SHOWN))
-        return {"withdrawals": [shown_withdrawal(one) for one in found]}
+    async def list(self, call: Call) -> WithdrawalList:
+        """Last first."""
+        asked: WhichWithdrawals = call.asked
+        study = None if asked.study is None else StudyInstanceUID.parse(asked.study)
+        found, more = cut(call, await self._withdrawals.page(study=study))
+        return {"withdrawals": [shown_withdrawal(one) for one in found], "next": more}
 
-    async def withdraw(self, call: Call) -> object:
+    async def withdraw(self, call: Call) -> WithdrawalShown:
         """Nobody here sees it from this moment on."""
         wanted: NewWithdrawal = call.body
         study = StudyInstanceUID.parse(wanted.study)
         return shown_withdrawal(await self._withdrawals.withdraw(study, wanted.reason, by=call.caller.actor))
 
-    async def received(self, call: Call) -> object:
+    async def received(self, call: Call) -> ReceivedNoticeList:
         """Last first."""
-        found = await self._withdrawals.received(limit=call.number("limit", MAX_SHOWN, MAX_SHOWN))
-        return {"withdrawals": [_shown_received(one) for one in found]}
+        found, more = cut(call, await self._withdrawals.received())
+        return {"withdrawals": [_shown_received(one) for one in found], "next": more}
 
-    async def studies(self, call: Call) -> object:
+    async def studies(self, call: Call) -> WithdrawnStudyList:
         """Last first; that somebody looked goes on record."""
-        return {"studies": [_shown_study(one) for one in await self._history.withdrawn(by=call.caller.actor)]}
+        found, more = cut(call, await self._history.withdrawn(by=call.caller.actor))
+        return {"studies": [_shown_study(one) for one in found], "next": more}
 
-    async def revisions(self, call: Call) -> object:
-        """Those of ``study``, last first, and what of it is hidden."""
-        study = StudyInstanceUID.parse(call.query("study"))
+    async def revisions(self, call: Call) -> RevisionsShown:
+        """Last first, and what of it is hidden."""
+        study = StudyInstanceUID.parse(call.asked.study)
         found = await self._history.of(study, by=call.caller.actor)
         return {
             "study_instance_uid": study,
@@ -77,7 +132,7 @@ class WithdrawalsResource:
         }
 
 
-def shown_withdrawal(told: Told) -> dict[str, Any]:
+def shown_withdrawal(told: Told) -> WithdrawalShown:
     """A withdrawal with the state at each recipient."""
     w = told.withdrawal
     return {
@@ -93,7 +148,7 @@ def shown_withdrawal(told: Told) -> dict[str, Any]:
     }
 
 
-def _shown_notice(n: QueuedNotice) -> dict[str, Any]:
+def _shown_notice(n: QueuedNotice) -> NoticeShown:
     return {
         "peer_id": n.peer.full,
         "state": n.state,
@@ -105,7 +160,7 @@ def _shown_notice(n: QueuedNotice) -> dict[str, Any]:
     }
 
 
-def _shown_received(n: ReceivedNotice) -> dict[str, Any]:
+def _shown_received(n: ReceivedNotice) -> ReceivedNoticeShown:
     return {
         "notice_id": str(n.notice_id),
         "peer_id": n.peer.full,
@@ -119,7 +174,7 @@ def _shown_received(n: ReceivedNotice) -> dict[str, Any]:
     }
 
 
-def _shown_study(s: WithdrawnStudy) -> dict[str, Any]:
+def _shown_study(s: WithdrawnStudy) -> WithdrawnStudyShown:
     return {
         "study_instance_uid": s.study,
         "patient_id": s.patient.patient_id,
@@ -137,7 +192,7 @@ def _shown_study(s: WithdrawnStudy) -> dict[str, Any]:
     }
 
 
-def _shown_revision(r: ClosedRevision) -> dict[str, Any]:
+def _shown_revision(r: ClosedRevision) -> RevisionShown:
     return {
         "revision": r.number,
         "closed_at": r.closed_at,

@@ -27,7 +27,9 @@ ARGUMENTS = (
 )
 DESKTOP, PHONE = (1280, 800), (390, 844)  # CSS pixels
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-_LOCAL_SCHEMES = frozenset({"data", "blob", "about", "chrome", "chrome-error"})
+_LOCAL_SCHEMES = frozenset(
+    {"data", "blob", "about", "chrome", "chrome-error", "chrome-extension"}
+)  # the last: PDF viewer
 _COLOURS = 256  # of a screenshot: pages have few, and the file becomes a third
 _TELL_VIOLATIONS = """
 addEventListener('securitypolicyviolation', (event) =>

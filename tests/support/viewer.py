@@ -106,14 +106,20 @@ class Viewer:
 
     async def keep(self, name: str, dataset: Dataset) -> None:
         """Store ``dataset`` as one more instance of the study."""
-        dataset.StudyInstanceUID, dataset.PatientID, dataset.PatientName = STUDY, PATIENT, "Brain^Bella"
-        dataset.SeriesInstanceUID = generate_uid(entropy_srcs=["series", name])
-        dataset.SOPInstanceUID = generate_uid(entropy_srcs=["instance", name])
-        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-        buffer = io.BytesIO()
-        dataset.save_as(buffer, enforce_file_format=True)
-        assert await self.store(buffer.getvalue()) == 200, name
-        self.held[name] = pydicom.dcmread(io.BytesIO(buffer.getvalue()))
+        data = file_of(name, dataset)
+        assert await self.store(data) == 200, name
+        self.held[name] = pydicom.dcmread(io.BytesIO(data))
+
+
+def file_of(name: str, dataset: Dataset) -> bytes:
+    """``dataset`` as a file: one more instance of the study, in a series of its own."""
+    dataset.StudyInstanceUID, dataset.PatientID, dataset.PatientName = STUDY, PATIENT, "Brain^Bella"
+    dataset.SeriesInstanceUID = generate_uid(entropy_srcs=["series", name])
+    dataset.SOPInstanceUID = generate_uid(entropy_srcs=["instance", name])
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    buffer = io.BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
 
 
 def dataset_of(name: str) -> Dataset:

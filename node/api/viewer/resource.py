@@ -13,6 +13,8 @@ from node.api.web.assets import Assets
 from node.api.web.pages import Pages
 from node.errors.access import InvalidInput, NotFound
 from node.errors.identifiers import InvalidUid
+from node.errors.storage import UnknownStudy
+from node.model.access import STAFF
 from node.model.ids import StudyInstanceUID
 from node.sharing.arrivals import Arrival, Arrivals, ArrivalState
 
@@ -21,11 +23,12 @@ _FOR_EVER = "public, max-age=31536000, immutable"
 _SCRIPT = "text/javascript"
 _STUDIES = "studyinstanceuids"  # OHIF writes the parameter's name in several ways
 
-# Styles are set by scripts, codecs are WebAssembly, some workers begin as blobs, documents are shown in <object>.
+# Styles are set by scripts, codecs are WebAssembly, some workers begin as blobs, documents are shown in <object>: from
+# their address, or as a blob where they are so small that the metadata hold them.
 PAGE_POLICY = (
     "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self' 'unsafe-inline'"
     "; img-src 'self' data: blob:; worker-src 'self' blob:; connect-src 'self' blob: data:; font-src 'self' data:"
-    "; object-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+    "; object-src 'self' blob:; media-src 'self' blob:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
 # A worker's policy is that of its own script; the glue code of the codecs makes functions from text.
 SCRIPT_POLICY = "default-src 'none'; script-src 'self' 'unsafe-eval'; connect-src 'self'"
@@ -91,10 +94,15 @@ class Viewer:
         """OHIF's page, whatever it will show; first of all a study that is not here (yet) is told as such."""
         if "." in call.parameter("page").rpartition("/")[2]:
             raise NotFound
-        missing = await self._missing(call)
+        missing, here = await self._missing(call), call.request.path_qs
+        is_coming = missing is not None and missing.state is ArrivalState.COMING
+        if "HX-Request" in call.request.headers and not is_coming:
+            return web.Response(status=204, headers={"HX-Redirect": here})  # what was waited for, or nothing any more
+        if missing is not None and call.caller.role not in STAFF:
+            raise UnknownStudy
         if missing is not None:
-            status = 404 if missing.state is ArrivalState.ABSENT else 200
-            return self._pages.page(call, "viewer/missing.html", status=status, arrival=missing)
+            status = 200 if is_coming else 404
+            return self._pages.page(call, "viewer/missing.html", status=status, arrival=missing, here=here)
         file = await self._archive.read("index.html", packed=False)
         headers = {"Content-Type": file.content_type, "Content-Security-Policy": PAGE_POLICY}
         return web.Response(body=file.body, headers=headers)

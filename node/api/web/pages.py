@@ -14,6 +14,7 @@ from node.api.web.assets import Assets
 from node.api.web.languages import Languages
 from node.api.web.words import FILTERS
 from node.errors.base import LeveretError
+from node.model.access import STAFF
 
 PAGE_CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'"
@@ -78,7 +79,9 @@ class Pages:
             if "HX-Request" in request.headers:
                 return web.Response(status=204, headers={"HX-Redirect": place})
             return web.Response(status=303, headers={"Location": place})
-        template = "portal/problem.html" if area in {"/portal", "/links"} else "problem.html"
+        session = request.get(SESSION)
+        is_visitor = session is not None and session.caller.role not in STAFF
+        template = "portal/problem.html" if is_visitor or area in {"/portal", "/links"} else "problem.html"
         return self.answer(request, template, status=error.status, problem=problem_of(error))
 
 

@@ -1,8 +1,8 @@
 """Pages of a node in Debian's Chromium, watched: whatever a page does that it must not do fails the test.
 
 The fixtures stand in ``tests/browser/conftest.py``: ``page`` (one page), ``new_context`` (another, clean browser),
-``watch`` and ``shot``. They are not those of pytest-playwright, whose event loop runs until the end of the session, so that no
-asyncio test could start after the first page; ours ends with each module.
+``watch`` and ``shot``. They are not those of pytest-playwright, whose event loop runs until the end of the session, so
+that no asyncio test could start after the first page; ours ends with each module.
 """
 
 import io
@@ -54,7 +54,7 @@ class Watch:
         self._expected.append(re.compile(pattern))
 
     def attach(self, context: BrowserContext) -> None:
-        """Watch all pages of a browser context. Of workers only uncaught errors are seen: show that what they do works."""
+        """Watch all pages of a browser context. Of workers only uncaught errors are seen: show that they work."""
         context.add_init_script(_TELL_VIOLATIONS)
         context.on("request", self._requested)
         context.on("console", self._said)

@@ -81,7 +81,7 @@ def api_routes(
         SessionResource(exchange.users, exchange.sessions),
         UsersResource(exchange.users, exchange.tokens),
         PeersResource(trust=network.trust, pairing=network.pairing, presence=network.presence, nearby=network.nearby),
-        AnnouncementsResource(exchange.announcer),
+        AnnouncementsResource(exchange.announcer, exchange.reader, network.trust),
         PatientsResource(exchange.locator, issuer=basis.issuer, clock=clock),
         StudiesResource(
             store=storage.store,
@@ -177,6 +177,7 @@ def _status(
         emergencies=exchange.emergencies,
         scrub=exchange.scrub,
         restored=exchange.vault.restored,
+        reader=exchange.reader,
         reach=basis.reach,
         addresses=addresses,
         problems=problems,

@@ -52,6 +52,8 @@ def _ask(daemon: Daemon) -> list[tuple[str, str]]:
     found = [("log", "" if proof["ok"] else f"{proof['problems'][0]} [audit_damaged]")]
     waits = daemon.get("/restoration")["restoration"]
     found.append(("restore", show.words("restore_not_reviewed") if waits else ""))
+    forks = daemon.get("/feeds/forks")["forks"]
+    found += [(f"feed {fork['peer_id'][:7]}", show.words("feed_frozen")) for fork in forks] or [("feeds", "")]
     for peer in daemon.get("/peers")["peers"]:
         if peer["trust"] != "TRUSTED":
             continue

@@ -155,3 +155,15 @@ def _read_invitation(given: str) -> str:
         raise InvitationDamaged from exc
     except OSError as exc:
         raise FileUnreadable(given) from exc
+
+
+@peers.command("thaw")
+@click.argument("peer")
+@click.pass_obj
+def thaw(session: Session, peer: str) -> None:
+    """Follow PEER's announcements again after its feed forked; the proof is kept."""
+
+    def for_people(document: Any) -> None:
+        click.echo(f"The feed of {document['peer_id'][:7]} is followed again.")
+
+    session.show(session.daemon().post("/feeds/thaw", peer=peer), for_people)

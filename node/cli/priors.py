@@ -25,6 +25,22 @@ def announce(session: Session) -> None:
     session.show(session.daemon().post("/announcements"), for_people)
 
 
+@command("epoch")
+@click.option("--peer", metavar="PEER", help="Only of the announcements to this peer.")
+@click.pass_obj
+def epoch(session: Session, peer: str | None) -> None:
+    """Begin a new epoch: destroy the keys under which peers can ask, and announce everything anew.
+
+    What peers looked up before, they must ask again. Happens by itself every [announce] epoch_days.
+    """
+
+    def for_people(document: Any) -> None:
+        told = show.plural(document["peers"], "peer")
+        click.echo(f"New keys for {told}; what is held is announced anew at the next interval (leveret announce: now).")
+
+    session.show(session.daemon().post("/epochs", peer=peer), for_people)
+
+
 @command("priors")
 @person_options
 @click.pass_obj

@@ -23,6 +23,7 @@ _COMMANDS = {
     "studies": "node.cli.status:studies",
     "peers": "node.cli.peers:peers",
     "announce": "node.cli.priors:announce",
+    "epoch": "node.cli.priors:epoch",
     "share-code": "node.cli.share_codes:share_code",
     "health-link": "node.cli.health_links:health_link",
     "consent": "node.cli.consents:consent",

@@ -46,24 +46,31 @@ def status(session: Session) -> None:
             )
         if told["received"]:
             click.echo(f"  notices    {told['received']} from other facilities (leveret withdrawals received)")
-        if s["emergencies"]:
-            released = show.plural(s["emergencies"], "release")
-            click.secho(f"  ! {released} by break-glass to review: leveret consent emergencies list", fg="red")
-        if s["restored"]:
-            click.secho(
-                f"  ! restored from a backup of {show.moment(s['restored']['backup_at'])}: releases and announcements"
-                " wait until peers, consents, opt-outs and users were looked at (leveret restore --confirm-review)",
-                fg="red",
-            )
-        if s["quarantined"]:
-            click.secho(f"  ! {s['quarantined']} in quarantine: see leveret quarantine list", fg="red")
-        if s["damaged"]:
-            damaged = show.plural(s["damaged"], "stored object")
-            click.secho(f"  ! {damaged} damaged: see leveret studies --damaged", fg="red")
-        for problem in s["problems"]:
-            click.secho(f"  ! {show.words(problem)}", fg="red")
+        _alarms(s)
 
     session.show(session.daemon().get("/status"), for_people)
+
+
+def _alarms(s: Any) -> None:
+    """What somebody must look at."""
+    if s["emergencies"]:
+        released = show.plural(s["emergencies"], "release")
+        click.secho(f"  ! {released} by break-glass to review: leveret consent emergencies list", fg="red")
+    for forked in s["forked_feeds"]:
+        click.secho(f"  ! {forked[:7]}: {show.words('feed_frozen')}", fg="red")
+    if s["restored"]:
+        click.secho(
+            f"  ! restored from a backup of {show.moment(s['restored']['backup_at'])}: releases and announcements"
+            " wait until peers, consents, opt-outs and users were looked at (leveret restore --confirm-review)",
+            fg="red",
+        )
+    if s["quarantined"]:
+        click.secho(f"  ! {s['quarantined']} in quarantine: see leveret quarantine list", fg="red")
+    if s["damaged"]:
+        damaged = show.plural(s["damaged"], "stored object")
+        click.secho(f"  ! {damaged} damaged: see leveret studies --damaged", fg="red")
+    for problem in s["problems"]:
+        click.secho(f"  ! {show.words(problem)}", fg="red")
 
 
 def _certificate(shown: Any) -> None:

@@ -19,8 +19,9 @@ from node.crypto.announce import entry_keys, padded, seal_entry, sign_batch
 from node.crypto.identity import Identity
 from node.crypto.oprf import EpochKey
 from node.errors.base import LeveretError
+from node.errors.trust import PeerNotTrusted
 from node.log import Logger
-from node.model.audit import AuditEvent, AuditType
+from node.model.audit import NODE_ACTOR, AuditEvent, AuditType
 from node.model.feed import RULE_SET, Batch
 from node.model.ids import PeerId, StudyInstanceUID, StudyRef
 from node.model.instance import StudySummary
@@ -35,6 +36,7 @@ from node.store.feeds import Announced, OwnFeed
 from node.store.study_queries import StudyQuery, find_studies
 
 STUDIES_PER_BATCH = 341  # three entries each make 1023: a full batch of 1024, and a short hold on the writer
+_DAY_SECONDS = 86_400
 NUDGE_SECONDS = 5.0  # a nudge is a courtesy: who misses it pulls later by himself
 
 
@@ -104,6 +106,7 @@ class Announcer:
         batches = studies = 0
         news: list[PeerId] = []
         async with self._turn:
+            await self._end_old_epochs()
             async with self._db.read() as rx:
                 trusted = [row.peer_id for row in await trust.peers(rx) if row.state is TrustState.TRUSTED]
             for peer in trusted:
@@ -137,7 +140,7 @@ class Announcer:
             terms = self._terms(row.policy)
             changes = await feeds.changes(tx, feed.mark if feed.terms == terms else 0, STUDIES_PER_BATCH)
             if not changes:
-                return None
+                return await self._say_epoch(tx, feed, now)
             await feeds.set_mark(tx, peer, changes[-1][0], terms)
             plan = await self._plan(tx, peer, [study for _, study in changes], row.policy)
             for study, state in plan.states:
@@ -150,6 +153,49 @@ class Announcer:
             )
             await audit.append(tx, event)
             return len(plan.states)
+
+    async def _say_epoch(self, tx: Write, feed: OwnFeed, now: int) -> int | None:
+        """A new epoch with nothing to tell: a batch of dummies, so that the peer drops what it knows of the old one."""
+        if feed.is_told or feed.epoch == 1:  # nothing was ever told before the first
+            return None
+        await feeds.add_batch(tx, feed, await self._seal(tx, feed, (), now), now)
+        return 0
+
+    async def begin_epochs(self, peer: PeerId | None = None, *, by: str) -> int:
+        """Begin a new epoch of the feed for ``peer``, or for every trusted peer; how many. All is told anew soon.
+
+        Raises:
+            PeerNotTrusted: there is no feed for it.
+        """
+        async with self._turn, self._db.write() as tx:
+            trusted = [row.peer_id for row in await trust.peers(tx) if row.state is TrustState.TRUSTED]
+            if peer is not None and peer not in trusted:
+                raise PeerNotTrusted
+            begun = 0
+            for one in trusted if peer is None else (peer,):
+                begun += await self._begin_epoch(tx, one, by)
+        await self._db.truncate_wal()  # the old keys are not left there either
+        return begun
+
+    async def _end_old_epochs(self) -> None:
+        """Begin new epochs where the present one is older than the settings allow."""
+        if not self._settings.epoch_days:
+            return
+        oldest = self._clock.now() - self._settings.epoch_days * _DAY_SECONDS
+        async with self._db.write() as tx:
+            for row in await trust.peers(tx):
+                feed = await feeds.own_feed(tx, row.peer_id)
+                if row.state is TrustState.TRUSTED and feed is not None and feed.epoch_at <= oldest:
+                    await self._begin_epoch(tx, row.peer_id, NODE_ACTOR)
+
+    async def _begin_epoch(self, tx: Write, peer: PeerId, by: str) -> bool:
+        feed, now = await feeds.own_feed(tx, peer), self._clock.now()
+        if feed is None:
+            return False  # the first one has not begun yet, or a restore waits for a person
+        await feeds.begin_epoch(tx, feed, now)
+        detail: dict[str, str | int] = {"epoch": feed.epoch + 1}
+        await audit.append(tx, AuditEvent(AuditType.EPOCH_BEGUN, now, by, peer=peer, detail=detail))
+        return True
 
     def _terms(self, policy: PeerPolicy) -> str:
         """The settings that shape announcements for a peer: when they change, all is looked at again."""

@@ -10,12 +10,21 @@ from collections.abc import Sequence
 from node.clock import Clock
 from node.crypto.announce import verify_batch
 from node.crypto.identity import public_key_of_certificate
-from node.errors.announce import FeedOversized, FeedRefused
+from node.errors.announce import FeedFork, FeedOversized, FeedRefused
 from node.errors.base import LeveretError, Retryable
 from node.errors.feeds import BatchMalformed
+from node.errors.vault import FeedFrozen, FeedNotFrozen
 from node.log import Logger
 from node.model.audit import AuditEvent, AuditType, Outcome
-from node.model.feed import MAX_BATCH_BYTES, MIN_BATCH_BYTES, TAG_BYTES, Batch, batch_hash
+from node.model.feed import (
+    MAX_BATCH_BYTES,
+    MIN_BATCH_BYTES,
+    SIGNATURE_BYTES,
+    TAG_BYTES,
+    Batch,
+    batch_hash,
+    decode_batch,
+)
 from node.model.feed_chain import check_ends, follow
 from node.model.ids import PeerId
 from node.model.trust import TrustState
@@ -24,6 +33,7 @@ from node.peers.handlers_feed import FEED, FRAME_BYTES
 from node.peers.ports import PeerDirectory
 from node.store import audit, followed
 from node.store.engine import Database
+from node.store.followed import Fork
 
 PULL_SECONDS = 300.0  # between pulls that nobody asked for
 MAX_ANSWER_BYTES = 12 * 1024 * 1024  # an honest answer has 8 MiB of batches, and a batch is half of that at most
@@ -97,10 +107,14 @@ class FeedReader:
         """Take over all that the feed of ``peer`` has and this node has not.
 
         Raises:
+            FeedFrozen: it forked before, and nobody has said yet that it may be followed again.
             FeedRefused, BatchMalformed, BadSignature: what the peer sent is not believed.
             PeerUnreachable and the other errors of a call.
         """
         async with self._turns.setdefault(peer, asyncio.Lock()):
+            async with self._db.read() as rx:
+                if await followed.is_frozen(rx, peer):
+                    raise FeedFrozen
             try:
                 key = public_key_of_certificate(self._directory.certificate_of(peer))
                 for _ in range(MAX_PULLS):
@@ -108,7 +122,7 @@ class FeedReader:
                     if not received:
                         break
                     for data in received:
-                        await self._take(peer, key, data)
+                        await self._take_or_freeze(peer, key, data)
                         self._refused.pop(peer, None)
             except Retryable:
                 raise
@@ -124,6 +138,43 @@ class FeedReader:
         path = f"{FEED}?incarnation={incarnation}&from={first}"
         return await self._clients.get(peer).call("GET", path, max_bytes=MAX_ANSWER_BYTES)
 
+    async def forks(self) -> list[Fork]:
+        """Feeds that are not followed any more, with the proof."""
+        async with self._db.read() as rx:
+            return await followed.frozen(rx)
+
+    async def thaw(self, peer: PeerId, *, by: str) -> None:
+        """Follow the feed of ``peer`` again, from where it was left; raises FeedNotFrozen."""
+        now = self._clock.now()
+        async with self._db.write() as tx:
+            if not await followed.thaw(tx, peer, by=by, now=now):
+                raise FeedNotFrozen
+            await audit.append(tx, AuditEvent(AuditType.FEED_THAWED, now, by, peer=peer))
+            tx.after_commit(lambda: self.nudged(peer))
+
+    async def _take_or_freeze(self, peer: PeerId, key: bytes, data: bytes) -> None:
+        try:
+            await self._take(peer, key, data)
+        except FeedFork as fork:
+            await self._freeze(peer, data, fork)
+            raise
+
+    async def _freeze(self, peer: PeerId, data: bytes, error: FeedFork) -> None:
+        """Keep both sides of a fork, signed by the peer: it can be shown to anybody."""
+        batch, now = decode_batch(data[:-SIGNATURE_BYTES]), self._clock.now()
+        async with self._db.write() as tx:
+            known = await followed.followed(tx, peer)
+            assert known is not None, "nothing contradicts nothing"
+            first = await followed.batch_taken(tx, peer, min(batch.sequence, known.position.sequence))
+            if not await followed.freeze(tx, Fork(peer, batch.incarnation, batch.sequence, first, data, now)):
+                return
+            detail: dict[str, str | int] = {"sequence": batch.sequence, "proof": "both" if first else "one"}
+            event = AuditEvent(
+                AuditType.FEED_FORKED, now, outcome=Outcome.FAILURE, peer=peer, code=error.code, detail=detail
+            )
+            await audit.append(tx, event)
+        self._log.error("a peer's feed forked and is not followed any more", peer=peer.log, code=error.code)
+
     async def _take(self, peer: PeerId, key: bytes, data: bytes) -> None:
         batch: Batch = await asyncio.to_thread(verify_batch, data, key)
         check_ends(batch, peer, self._me)
@@ -138,7 +189,7 @@ class FeedReader:
                     raise FeedOversized
                 if await followed.known_tags(tx, peer, (entry[:TAG_BYTES] for entry in batch.entries)):
                     raise FeedRefused("a tag is used twice")
-            await followed.take_batch(tx, peer, after, batch.entries, self._clock.now())
+            await followed.take_batch(tx, peer, after, data, self._clock.now())
 
     async def _record(self, peer: PeerId, error: LeveretError) -> None:
         """A refusal is an event for the audit log: once, not each time the peer sends the same again."""

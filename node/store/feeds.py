@@ -33,6 +33,8 @@ class OwnFeed:
     head: bytes
     mark: int  # changes up to this one were told
     terms: str  # the settings under which they were
+    epoch_at: int = 0  # when the epoch began
+    is_told: bool = False  # whether a batch of this epoch was made
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +57,14 @@ def token_hash(token: bytes) -> bytes:
 async def own_feed(rx: Read, peer: PeerId) -> OwnFeed | None:
     """The feed for ``peer``; None if there is none, or its key was destroyed."""
     row = await rx.fetch_one(
-        "SELECT incarnation, epoch, seed, next, head, mark, terms FROM announce_feed"
-        " WHERE peer = ? AND seed IS NOT NULL",
+        "SELECT incarnation, epoch, seed, next, head, epoch_at, mark, terms,"
+        " EXISTS (SELECT 1 FROM announce_batch b WHERE b.peer = announce_feed.peer)"
+        " FROM announce_feed WHERE peer = ? AND seed IS NOT NULL",
         (peer.digest,),
     )
     if row is None:
         return None
-    return OwnFeed(peer, row[0], row[1], bytes(row[2]), row[3], bytes(row[4]), row[5], row[6])
+    return OwnFeed(peer, row[0], row[1], bytes(row[2]), row[3], bytes(row[4]), row[6], row[7], row[5], bool(row[8]))
 
 
 async def start_feed(tx: Write, peer: PeerId, now: int) -> OwnFeed:
@@ -73,15 +76,24 @@ async def start_feed(tx: Write, peer: PeerId, now: int) -> OwnFeed:
     last = await tx.fetch_value("SELECT incarnation FROM announce_feed WHERE peer = ?", (peer.digest,))
     incarnation = max(now, (last or 0) + 1)
     await tx.execute(
-        "INSERT INTO announce_feed (peer, incarnation, epoch, seed, next, head, mark, terms)"
-        " VALUES (?1, ?2, 1, ?3, 0, ?4, 0, '')"
-        " ON CONFLICT (peer) DO UPDATE SET incarnation = ?2, epoch = 1, seed = ?3, next = 0, head = ?4, mark = 0",
-        (peer.digest, incarnation, secrets.token_bytes(SEED_BYTES), NO_PREVIOUS),
+        "INSERT INTO announce_feed (peer, incarnation, epoch, seed, next, head, mark, terms, epoch_at)"
+        " VALUES (?1, ?2, 1, ?3, 0, ?4, 0, '', ?5) ON CONFLICT (peer) DO UPDATE"
+        " SET incarnation = ?2, epoch = 1, seed = ?3, next = 0, head = ?4, mark = 0, epoch_at = ?5",
+        (peer.digest, incarnation, secrets.token_bytes(SEED_BYTES), NO_PREVIOUS, now),
     )
     await tx.execute("UPDATE announced SET revision = 0, withdrawn = 1 WHERE peer = ?", (peer.digest,))
     feed = await own_feed(tx, peer)
     assert feed is not None
     return feed
+
+
+async def begin_epoch(tx: Write, feed: OwnFeed, now: int) -> None:
+    """A new key for the peer of ``feed``; the old one is destroyed with all that was made under it.
+
+    The batches of the old epoch are gone with it, so the chain begins anew too: in a new incarnation.
+    """
+    await start_feed(tx, feed.peer, now)
+    await tx.execute("UPDATE announce_feed SET epoch = ? WHERE peer = ?", (feed.epoch + 1, feed.peer.digest))
 
 
 async def seen_incarnation(tx: Write, peer: PeerId, incarnation: int) -> None:

@@ -2,11 +2,12 @@
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
-from node.model.feed import TAG_BYTES
+from node.model.feed import ENTRY_BYTES, HEADER_BYTES, SIGNATURE_BYTES, TAG_BYTES
+from node.model.feed import batch_hash as hash_of
 from node.model.feed_chain import Position
 from node.model.ids import PeerId, StudyInstanceUID, StudyRef
 from node.store.engine import Read, Write
@@ -50,11 +51,24 @@ async def known_tags(rx: Read, peer: PeerId, tags: Iterable[bytes]) -> int:
     return int(count)
 
 
-async def take_batch(tx: Write, peer: PeerId, after: Position, entries: Sequence[bytes], now: int) -> None:
-    """Take a verified batch over: ``after`` is the feed's new position, ``entries`` are what the batch adds.
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """Two batches that a peer signed and that cannot both be true."""
+
+    peer: PeerId
+    incarnation: int
+    sequence: int  # of the second
+    first: bytes | None  # the one that was taken over; None: its entries are not kept any more
+    second: bytes = field(repr=False)
+    at: int
+
+
+async def take_batch(tx: Write, peer: PeerId, after: Position, data: bytes, now: int) -> None:
+    """Take a verified batch over, whose bytes are ``data``; ``after`` is the feed's new position.
 
     What belongs to an epoch that has ended is dropped: its entries cannot be asked about any more.
     """
+    entries = [data[at : at + ENTRY_BYTES] for at in range(HEADER_BYTES, len(data) - SIGNATURE_BYTES, ENTRY_BYTES)]
     before = await followed(tx, peer)
     kept = before.entries if before else 0
     if before is None or not after.same_epoch(before.position):
@@ -80,12 +94,62 @@ async def take_batch(tx: Write, peer: PeerId, after: Position, entries: Sequence
         ),
     )
     await tx.execute(
-        "INSERT INTO feed_batch (peer, sequence, hash) VALUES (?, ?, ?)", (peer.digest, after.sequence, after.head)
+        "INSERT INTO feed_batch (peer, sequence, hash, header, signature) VALUES (?, ?, ?, ?, ?)",
+        (peer.digest, after.sequence, after.head, data[:HEADER_BYTES], data[-SIGNATURE_BYTES:]),
     )
     await tx.execute_many(
-        "INSERT INTO feed_entry (peer, tag, body) VALUES (?, ?, ?)",
-        [(peer.digest, entry[:TAG_BYTES], entry) for entry in entries],
+        "INSERT INTO feed_entry (peer, tag, body, sequence) VALUES (?, ?, ?, ?)",
+        [(peer.digest, entry[:TAG_BYTES], entry, after.sequence) for entry in entries],
     )
+
+
+async def batch_taken(rx: Read, peer: PeerId, sequence: int) -> bytes | None:
+    """A batch of the present epoch exactly as it was received; None if it cannot be put together any more."""
+    row = await rx.fetch_one(
+        "SELECT header, signature, hash FROM feed_batch WHERE peer = ? AND sequence = ?", (peer.digest, sequence)
+    )
+    if row is None or row[0] is None:
+        return None
+    entries = await rx.fetch_all(
+        "SELECT body FROM feed_entry WHERE peer = ? AND sequence = ? ORDER BY tag", (peer.digest, sequence)
+    )
+    data = bytes(row[0]) + b"".join(bytes(entry[0]) for entry in entries) + bytes(row[1])
+    return data if hash_of(data) == bytes(row[2]) else None
+
+
+async def freeze(tx: Write, fork: Fork) -> bool:
+    """Keep the proof; nothing more of the feed is taken over. False if it is frozen already."""
+    changed = await tx.execute(
+        "INSERT INTO feed_fork (peer, incarnation, sequence, first, second, at) VALUES (?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT DO NOTHING",
+        (fork.peer.digest, fork.incarnation, fork.sequence, fork.first, fork.second, fork.at),
+    )
+    return changed == 1
+
+
+async def is_frozen(rx: Read, peer: PeerId) -> bool:
+    """Whether the feed of ``peer`` is not followed because it forked."""
+    sql = "SELECT EXISTS (SELECT 1 FROM feed_fork WHERE peer = ? AND thawed_at IS NULL)"
+    return bool(await rx.fetch_value(sql, (peer.digest,)))
+
+
+async def frozen(rx: Read) -> list[Fork]:
+    """The forks for which feeds are frozen, newest first."""
+    rows = await rx.fetch_all(
+        "SELECT peer, incarnation, sequence, first, second, at FROM feed_fork WHERE thawed_at IS NULL ORDER BY id DESC"
+    )
+    return [
+        Fork(PeerId(bytes(r[0])), r[1], r[2], None if r[3] is None else bytes(r[3]), bytes(r[4]), r[5]) for r in rows
+    ]
+
+
+async def thaw(tx: Write, peer: PeerId, *, by: str, now: int) -> bool:
+    """Follow the feed of ``peer`` again; the proof stays. False if it was not frozen."""
+    changed = await tx.execute(
+        "UPDATE feed_fork SET thawed_at = ?, thawed_by = ? WHERE peer = ? AND thawed_at IS NULL",
+        (now, by, peer.digest),
+    )
+    return changed == 1
 
 
 async def find_entries(rx: Read, peer: PeerId, tags: Sequence[bytes]) -> dict[bytes, bytes]:

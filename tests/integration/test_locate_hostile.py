@@ -13,11 +13,12 @@ import pytest
 from aiohttp import web
 from support.locating import ACTOR, ANNA, Site, site, trust_each_other
 
-from node.crypto.announce import dummy_entry, entry_keys, padded, sign_batch
+from node.crypto.announce import dummy_entry, entry_keys, padded, sign_batch, verify_batch
 from node.crypto.identity import Domain, Identity
 from node.crypto.oprf import EpochKey, Question
 from node.errors.base import LeveretError
 from node.errors.peers import RemoteBusy, RemoteRefusal
+from node.errors.vault import FeedFrozen, FeedNotFrozen
 from node.model.audit import AuditType
 from node.model.feed import HEADER_BYTES, NO_PREVIOUS, Batch, batch_hash, encode_batch
 from node.model.ids import PeerId
@@ -89,6 +90,26 @@ class Liar:
             self.script.feed = lambda answers=answers: next(answers, b"")  # type: ignore[misc]
             await self.reader.reader.pull(self.evil.peer_id)
 
+    async def proved_and_thawed(self) -> None:
+        """The feed is frozen, the proof convinces anybody, and a person lets it go on."""
+        evil, reader = self.evil, self.reader
+        with pytest.raises(FeedFrozen):
+            await reader.reader.pull(evil.peer_id)
+        (fork,) = await reader.reader.forks()
+        assert fork.first is not None
+        assert fork.first != fork.second
+        first, second = (verify_batch(one, evil.identity.public_key) for one in (fork.first, fork.second))
+        assert (first.recipient, first.incarnation) == (second.recipient, second.incarnation)
+        assert (
+            first.sequence == second.sequence
+            or second.previous != batch_hash(fork.first)
+            or (first.epoch == second.epoch and first.voprf_key != second.voprf_key)
+        )
+        assert (await reader.events(AuditType.FEED_FORKED))[-1].detail["proof"] == "both"
+        await reader.reader.thaw(evil.peer_id, by=ACTOR)
+        with pytest.raises(FeedNotFrozen):
+            await reader.reader.thaw(evil.peer_id, by=ACTOR)
+
     async def refused(self, said: bytes) -> str:
         """The reader refuses ``said``: the code; nothing of its state has changed."""
         before = await state(self.reader)
@@ -148,6 +169,8 @@ async def test_batches_that_do_not_follow_are_refused(liar: Liar) -> None:
     }
     for lie, (said, code) in lies.items():
         assert await liar.refused(framed(said)) == code, lie
+        if code == "feed_fork":
+            await liar.proved_and_thawed()
     reordered = [liar.signed()]
     liar.sent.append(reordered[0])
     reordered.insert(0, liar.signed())

@@ -14,11 +14,14 @@ from node.crypto.identity import Identity
 from node.model.ids import PatientKey, PeerId, StudyInstanceUID
 from node.model.instance import Demographics
 from node.model.trust import TrustEvent, TrustState
+from node.peers import handlers_witness
 from node.peers.handlers_feed import routes
 from node.sharing.announce import Announcer, ConsentOnFile
 from node.sharing.answers import FeedDesk
+from node.sharing.audit import AuditLog
 from node.sharing.feeds import FeedReader
 from node.sharing.locate import Locator, PriorStudy
+from node.sharing.witness import WitnessDesk, Witnesses, WitnessParts
 from node.store.engine import Database, Write
 from support.clocks import HandClock
 from support.peered import Peered
@@ -38,9 +41,11 @@ class Site(Peered):
         settings: AnnounceSettings,
         consents: ConsentOnFile | None = None,
         serve: Iterable[web.RouteDef] | None = None,
+        identity: Identity | None = None,
+        clock: HandClock | None = None,
     ) -> None:
-        self.settings, self.clock = settings, HandClock()
-        super().__init__(name, db, Identity.generate(), self.clock)
+        self.settings, self.clock = settings, clock or HandClock()
+        super().__init__(name, db, identity or Identity.generate(), self.clock)
         log = self.log
         self.reader = FeedReader(
             db=db, me=self.peer_id, directory=self.trust, clients=self.clients, clock=self.clock, log=log
@@ -48,6 +53,9 @@ class Site(Peered):
         self.trust.subscribe(self.reader)
         self.desk = FeedDesk(db=db, clock=self.clock, reader=self.reader)
         self.server.add_routes(routes(self.desk) if serve is None else serve)
+        parts = WitnessParts(db, self.identity, self.trust, self.clients, self.clock, log)
+        self.audit, self.witnesses = AuditLog(db, self.identity, self.clock), Witnesses(parts)
+        self.server.add_routes(handlers_witness.routes(WitnessDesk(parts)))
         self.announcer = Announcer(
             db=db,
             identity=self.identity,
@@ -145,9 +153,9 @@ async def insert_study(  # noqa: PLR0917 - a row has columns
 
 @asynccontextmanager
 async def site(directory: Path, name: str, **options: Any) -> AsyncIterator[Site]:
-    """One facility, listening."""
+    """One facility, listening; with the ``key`` and ``identity`` of another run it is the same."""
     settings = replace(AnnounceSettings(), **options.pop("settings", {}))
-    async with await Database.open(directory / f"{name}.db", secrets.token_bytes(32)) as db:
+    async with await Database.open(directory / f"{name}.db", options.pop("key", secrets.token_bytes(32))) as db:
         made = Site(name, db, settings=settings, **options)
         await made.trust.load()
         async with made.server, made.clients:

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any
 
 from node import __version__
 from node.api.reach import Reach
@@ -17,6 +16,7 @@ from node.model.trust import TrustState
 from node.peers.presence import Presence
 from node.sharing.deliveries import Deliveries
 from node.sharing.emergencies import Emergencies
+from node.sharing.feeds import FeedReader
 from node.sharing.inbox import Inbox
 from node.sharing.reading import caught_up
 from node.sharing.requests import Requests
@@ -45,6 +45,7 @@ class StatusResource:
         emergencies: Emergencies,
         scrub: Scrub,
         restored: Restored,
+        reader: FeedReader,
         reach: Reach,
         addresses: Callable[[], Mapping[str, str]],
         problems: Callable[[], Awaitable[list[str]]],
@@ -63,6 +64,7 @@ class StatusResource:
         self._emergencies = emergencies
         self._scrub = scrub
         self._restored = restored
+        self._reader = reader
         self._addresses = addresses
         self._problems = problems
 
@@ -108,6 +110,7 @@ class StatusResource:
             "withdrawals": await self._told(),
             "emergencies": await self._emergencies.pending(),  # releases by break-glass that nobody reviewed yet
             "restored": shown_restore(await self._restored.view()),  # a restore that waits for a person
+            "forked_feeds": [fork.peer.full for fork in await self._reader.forks()],
             "listen": dict(self._addresses()),
             "url": self._reach.url,  # how people reach console and portal
             "certificate": self._certificate(),  # what the API shows; null without TLS

@@ -10,6 +10,7 @@ from node.api.console.login import LoginPages
 from node.api.console.meter import MeterPages
 from node.api.console.offers import OfferPageParts, OfferPages
 from node.api.console.patients import PatientPages, PatientParts
+from node.api.console.portal_invite import InviteParts, PortalInvitePages
 from node.api.console.priors import prior_title
 from node.api.console.requests import RequestPages, RequestParts
 from node.api.console.sheets import Sheet
@@ -53,4 +54,10 @@ def console_pages(basis: Basis, exchange: Exchange, pages: Pages, reads: Reads) 
         ),
         OfferPages(OfferPageParts(pages, exchange.offers, trust, store, studies)),
         MeterPages(pages, exchange.meter, clock),
+        PortalInvitePages(
+            InviteParts(
+                pages, pages.languages, exchange.portal.enrolment, exchange.portal.accounts, exchange.portal.proxies,
+                exchange.portal.records, patients, studies,
+            )
+        ),
     )  # fmt: skip

@@ -64,6 +64,10 @@ class Accounts:
         self._enrolment = enrolment
         self.verified = Verified(parts)
 
+    def now(self) -> int:
+        """The moment by which letters and accesses are judged."""
+        return self._parts.clock.now()
+
     async def enrol(self, ticket: str, name: str, passphrase: str, *, language: str) -> IssuedSession:
         """Set the first sign-in name and passphrase of who proved to have a letter, and sign them in.
 

@@ -120,6 +120,19 @@ class Records:
         now = self._parts.clock.now()
         return {one.account for one in await rows.accesses_to(rx, [patient]) if one.is_live(now)}
 
+    async def shown_to(self, patient: PatientKey) -> tuple[tuple[StudySummary, Availability], ...]:
+        """For staff: a patient's studies, and when the patient sees each, with or without an account."""
+        now = self._parts.clock.now()
+        async with self._parts.db.read() as rx:
+            patient = await identity.survivor(rx, patient)
+            found = await record_rows.studies_of(rx, [patient])
+            summaries = await _summaries(rx, [one.study for one in found])
+        return tuple(
+            (summaries[one.study], availability(one.facts, self._policy, Relation.SELF, now))
+            for one in found
+            if one.study in summaries
+        )
+
     async def within(self, rx: Read, caller: Caller) -> tuple[Record, ...]:
         """The same as :meth:`records`, in a snapshot of the caller's."""
         return await self._records(rx, caller)

@@ -42,6 +42,11 @@ def problem_response(error: LeveretError) -> web.Response:
     return web.Response(status=error.status, body=body, content_type=PROBLEM_TYPE, headers=headers)
 
 
+def methods_of(error: web.HTTPException) -> dict[str, str]:
+    """The header that a 405 must have (RFC 9110 section 15.5.6)."""
+    return {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+
+
 def error_of_http(error: web.HTTPException) -> LeveretError:
     """What aiohttp's own refusals are called here."""
     kinds: dict[int, type[LeveretError]] = {404: NotFound, 405: MethodNotAllowed, 413: TooLarge}

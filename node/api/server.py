@@ -16,7 +16,7 @@ from node.api import admin
 from node.api.auth import SocketAuth, TcpAuth
 from node.api.denials import Denial, Denials, place_of
 from node.api.listener import KEEPALIVE_SECONDS, READ_BUFFER, Listener, bind_tcp, silent_logger
-from node.api.problem import error_of_http, problem_response
+from node.api.problem import error_of_http, methods_of, problem_response
 from node.api.reach import SECURE, Reach
 from node.api.routing import ACTOR, MAX_JSON_BYTES, NOBODY, Authenticate, Route, aiohttp_routes
 from node.api.web.pages import Pages
@@ -39,6 +39,7 @@ from node.sharing.users import Users
 SHUTDOWN_SECONDS = 2.0  # for answers that are under way when the daemon stops
 REFRESH_SECONDS = 10.0  # between looks whether the certificate was exchanged
 HSTS = "max-age=31536000"
+_FOR_PEOPLE = ("/console", "/portal")
 _SERVER_FAULT = 500
 _DENIED = frozenset({401, 403})
 
@@ -186,12 +187,13 @@ class ApiServer:
         return answer
 
     async def _answer(self, request: web.Request, handler: _Wrapped) -> web.StreamResponse:
+        allowed = {}
         try:
             return await handler(request)
         except LeveretError as exc:
             error = exc
         except web.HTTPException as exc:
-            error = error_of_http(exc)
+            error, allowed = error_of_http(exc), methods_of(exc)
         except ConnectionError as exc:
             error = UploadBroken(type(exc).__name__)
         except Exception as exc:  # noqa: BLE001 - the edge: no traceback and no text may reach a caller or the log
@@ -205,7 +207,13 @@ class ApiServer:
             damaged = {"object": error.fact} if isinstance(error, ObjectDamaged) else {}
             self._log.warning("answer cut off", route=_route(request), code=error.code, **damaged)
             request.transport.abort()
-        if _route(request) in self._page_paths:
+        answer = self._problem(request, error)
+        answer.headers.update(allowed)
+        return answer
+
+    def _problem(self, request: web.Request, error: LeveretError) -> web.StreamResponse:
+        is_lost = request.match_info.http_exception is not None and request.path.startswith(_FOR_PEOPLE)
+        if _route(request) in self._page_paths or (is_lost and "text/html" in request.headers.get("Accept", "")):
             return self._pages.problem(request, error)
         return problem_response(error)
 

@@ -5,8 +5,9 @@ from typing import Annotated
 
 import msgspec
 
+from node.api.paging import Window, cut
 from node.api.rest.access import OPERATION, OVERSIGHT
-from node.api.rest.shapes.system import AnnouncedShown
+from node.api.rest.shapes.system import AnnouncedShown, EpochsBegun, FeedThawed, ForkList
 from node.api.routing import Call, Route
 from node.sharing.announce import Announcer
 from node.sharing.feeds import FeedReader
@@ -46,9 +47,33 @@ class AnnouncementsResource:
                 "Send pending announcements now",
                 answer=AnnouncedShown,
             ),
-            Route("POST", "/api/v1/epochs", self.begin_epoch, OPERATION, "Begin a new epoch of announcements", EpochOf),
-            Route("GET", "/api/v1/feeds/forks", self.forks, OVERSIGHT, "Feeds of peers that forked and are frozen"),
-            Route("POST", "/api/v1/feeds/thaw", self.thaw, OPERATION, "Follow a forked feed again", FeedOf),
+            Route(
+                "POST",
+                "/api/v1/epochs",
+                self.begin_epoch,
+                OPERATION,
+                "Begin a new epoch of announcements",
+                EpochOf,
+                answer=EpochsBegun,
+            ),
+            Route(
+                "GET",
+                "/api/v1/feeds/forks",
+                self.forks,
+                OVERSIGHT,
+                "Feeds of peers that forked and are frozen",
+                query=Window,
+                answer=ForkList,
+            ),
+            Route(
+                "POST",
+                "/api/v1/feeds/thaw",
+                self.thaw,
+                OPERATION,
+                "Follow a forked feed again",
+                FeedOf,
+                answer=FeedThawed,
+            ),
         ]
 
     async def send(self, _call: Call) -> AnnouncedShown:
@@ -56,15 +81,15 @@ class AnnouncementsResource:
         report = await self._announcer.announce_now()
         return {"peers": report.peers, "batches": report.batches, "studies": report.studies}
 
-    async def begin_epoch(self, call: Call) -> object:
+    async def begin_epoch(self, call: Call) -> EpochsBegun:
         """The old keys are destroyed; everything is announced anew with the next batches."""
         wanted: EpochOf = call.body
         peer = None if wanted.peer is None else self._trust.find(wanted.peer)
         return {"peers": await self._announcer.begin_epochs(peer, by=call.caller.actor)}
 
-    async def forks(self, _call: Call) -> object:
+    async def forks(self, call: Call) -> ForkList:
         """Newest first."""
-        found = await self._reader.forks()
+        found, more = cut(call, await self._reader.forks())
         return {
             "forks": [
                 {
@@ -75,10 +100,11 @@ class AnnouncementsResource:
                     "proof": "both batches" if fork.first else "the second batch",
                 }
                 for fork in found
-            ]
+            ],
+            "next": more,
         }
 
-    async def thaw(self, call: Call) -> object:
+    async def thaw(self, call: Call) -> FeedThawed:
         """From where it was left."""
         wanted: FeedOf = call.body
         peer = self._trust.find(wanted.peer)

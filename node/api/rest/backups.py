@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 
 from node.api.rest.access import OPERATION, OVERSIGHT
+from node.api.rest.shapes.system import RestorationShown
 from node.api.routing import Call, Route
 from node.sharing.backups import Backups
 from node.sharing.restored import Restored, RestoreView
@@ -41,9 +42,21 @@ class BackupsResource:
             ),
             Route("POST", f"{one}/end", self.end, OPERATION, "Remove the snapshot", status=204, socket_only=True),
             Route("POST", "/api/v1/keys/rotation", self.rotate, OPERATION, "Change the master key", socket_only=True),
-            Route("GET", "/api/v1/restoration", self.restoration, OVERSIGHT, "Whether a restore waits for a person"),
             Route(
-                "POST", "/api/v1/restoration/review", self.confirm, OPERATION, "Say that a restore was looked through"
+                "GET",
+                "/api/v1/restoration",
+                self.restoration,
+                OVERSIGHT,
+                "Whether a restore waits for a person",
+                answer=RestorationShown,
+            ),
+            Route(
+                "POST",
+                "/api/v1/restoration/review",
+                self.confirm,
+                OPERATION,
+                "Say that a restore was looked through",
+                answer=RestorationShown,
             ),
         ]
 
@@ -80,11 +93,11 @@ class BackupsResource:
         changed = await self._rotation.rotate(by=call.caller.actor)
         return {"master_version": self._rotation.version, "studies": changed}
 
-    async def restoration(self, _call: Call) -> object:
+    async def restoration(self, _call: Call) -> RestorationShown:
         """What to look through."""
         return {"restoration": shown_restore(await self._restored.view())}
 
-    async def confirm(self, call: Call) -> object:
+    async def confirm(self, call: Call) -> RestorationShown:
         """From now on releases and announcements go on by themselves."""
         await self._restored.confirm(by=call.caller.actor)
         return {"restoration": shown_restore(await self._restored.view())}

@@ -1,11 +1,13 @@
 """SMART Health Links that staff make for patients, at their wish: made, listed, taken back."""
 
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
+from node.api.paging import MAX_OFFSET, Window, cut
 from node.api.rest.access import CLINICAL
+from node.api.rest.shapes.portal import HealthLinkList, HealthLinkMade, HealthLinkOpened, HealthLinkShown, HealthLinkTry
 from node.api.routing import Call, Route
 from node.clock import Clock
 from node.errors.health_links import InvalidHealthLink, NoSuchHealthLink
@@ -42,8 +44,8 @@ class NewHealthLink(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     to_date: Annotated[str, _DATE] = ""
     label: Annotated[str, msgspec.Meta(max_length=MAX_LABEL)] = ""
     passcode: Annotated[str, msgspec.Meta(max_length=MAX_PASSCODE)] = ""
-    expires_in: int = DEFAULT_LINK_DAYS * DAY_SECONDS
-    uses: int | None = None
+    expires_in: Annotated[int, msgspec.Meta(le=MAX_OFFSET)] = DEFAULT_LINK_DAYS * DAY_SECONDS
+    uses: Annotated[int, msgspec.Meta(le=MAX_OFFSET)] | None = None
     purpose: PurposeOfUse = PurposeOfUse.TREAT
     direct: bool = False
 
@@ -62,13 +64,30 @@ class HealthLinksResource:
         links = "/api/v1/health-links"
         one = f"{links}/{{link_id}}"
         return [
-            Route("POST", links, self.create, CLINICAL, "Make a health link for a patient", NewHealthLink, 201),
-            Route("GET", links, self.list, CLINICAL, "Health links that were made, newest first"),
-            Route("GET", one, self.show, CLINICAL, "A health link, and who opened it"),
-            Route("POST", f"{one}/revoke", self.revoke, CLINICAL, "Take a health link back"),
+            Route(
+                "POST",
+                links,
+                self.create,
+                CLINICAL,
+                "Make a health link for a patient",
+                NewHealthLink,
+                201,
+                answer=HealthLinkMade,
+            ),
+            Route(
+                "GET",
+                links,
+                self.list,
+                CLINICAL,
+                "Health links that were made, newest first",
+                query=Window,
+                answer=HealthLinkList,
+            ),
+            Route("GET", one, self.show, CLINICAL, "A health link, and who opened it", answer=HealthLinkOpened),
+            Route("POST", f"{one}/revoke", self.revoke, CLINICAL, "Take a health link back", answer=HealthLinkShown),
         ]
 
-    async def create(self, call: Call) -> object:
+    async def create(self, call: Call) -> HealthLinkMade:
         """A link, shown this once."""
         new: NewHealthLink = call.body
         if not new.consent.strip():
@@ -91,22 +110,25 @@ class HealthLinksResource:
         made = await self._links.create(order, by=call.caller.actor)
         return {"shlink": made.shlink, "viewer_url": made.viewer_url, **self._shown(made.link)}
 
-    async def list(self, _call: Call) -> object:
+    async def list(self, call: Call) -> HealthLinkList:
         """All of them, without their text, which is not kept."""
-        return {"health_links": [self._shown(link) for link in await self._links.page()]}
+        found, more = cut(call, await self._links.page())
+        return {"health_links": [self._shown(link) for link in found], "next": more}
 
-    async def show(self, call: Call) -> object:
+    async def show(self, call: Call) -> HealthLinkOpened:
         """One, with the attempts to open it, last first."""
         link_id = _link_id(call)
         link, accesses = await self._links.get(link_id), await self._links.accesses(link_id)
-        tries = [{"at": one.at, "recipient": one.recipient, "outcome": one.outcome.value} for one in accesses]
+        tries: list[HealthLinkTry] = [
+            {"at": one.at, "recipient": one.recipient, "outcome": one.outcome.value} for one in accesses
+        ]
         return {**self._shown(link), "accesses": tries}
 
-    async def revoke(self, call: Call) -> object:
+    async def revoke(self, call: Call) -> HealthLinkShown:
         """Nobody can open it any more, and what is open under it ends."""
         return self._shown(await self._links.revoke(_link_id(call), by=call.caller.actor))
 
-    def _shown(self, link: HealthLink) -> dict[str, Any]:
+    def _shown(self, link: HealthLink) -> HealthLinkShown:
         return {
             "link_id": str(link.link_id),
             "patient_id": link.patient.patient_id,

@@ -1,11 +1,24 @@
 """The portal's accounts as staff manage them: letters, accounts, who acts for whom, and when a study is shown."""
 
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
+from node.api.paging import MAX_OFFSET, Window, cut
 from node.api.rest.access import CLINICAL
+from node.api.rest.shapes.portal import (
+    AccessNamed,
+    AccessShown,
+    AccountList,
+    AccountShown,
+    LetterMade,
+    LetterNamed,
+    LetterShown,
+    RulingList,
+    RulingOnRecord,
+    RulingShown,
+)
 from node.api.routing import Call, Route
 from node.clock import Clock
 from node.errors.access import NotFound
@@ -28,6 +41,7 @@ from node.sharing.portal.proxies import Proxies
 from node.sharing.portal.records import MAX_REASON, Records
 
 _SHORT = msgspec.Meta(min_length=1, max_length=64)  # DICOM's LO
+Moment = Annotated[int, msgspec.Meta(ge=0, le=MAX_OFFSET)]  # seconds
 
 
 class NewLetter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,8 +51,8 @@ class NewLetter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     issuer: Annotated[str, _SHORT] | None = None
     acts_for_patient: Annotated[str, msgspec.Meta(max_length=MAX_NAME)] | None = None
     may_share: bool = True
-    until: int | None = None
-    expires_in: int | None = None
+    until: Moment | None = None
+    expires_in: Moment | None = None
 
 
 class Patient(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,10 +65,10 @@ class Patient(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class NewRuling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Release at once, hold with a reason that the patient reads (``until`` a moment), or go by the settings."""
 
-    study_instance_uid: str
+    study_instance_uid: Annotated[str, msgspec.Meta(max_length=64)]
     ruling: RulingKind | None
     reason: Annotated[str, msgspec.Meta(max_length=MAX_REASON)] = ""
-    until: int | None = None
+    until: Moment | None = None
 
 
 class PortalResource:
@@ -84,22 +98,82 @@ class PortalResource:
         letters, accounts, account = f"{portal}/invitations", f"{portal}/accounts", f"{portal}/accounts/{{account_id}}"
         rulings = f"{portal}/rulings"
         return [
-            Route("POST", letters, self.invite, CLINICAL, "Make a letter for the portal", NewLetter, 201),
-            Route("POST", f"{letters}/{{invitation_id}}/withdraw", self.withdraw, CLINICAL, "Take a letter back"),
-            Route("GET", accounts, self.list, CLINICAL, "Accounts and letters of the portal, newest first"),
             Route(
-                "POST", f"{account}/reset", self.reset, CLINICAL, "Void credentials; a letter for new ones", status=201
+                "POST",
+                letters,
+                self.invite,
+                CLINICAL,
+                "Make a letter for the portal",
+                NewLetter,
+                201,
+                answer=LetterMade,
             ),
-            Route("POST", f"{account}/close", self.close, CLINICAL, "Close an account at once"),
-            Route("POST", f"{account}/records", self.add, CLINICAL, "It is this patient, too", Patient, 201),
             Route(
-                "POST", f"{portal}/access/{{access_id}}/end", self.end, CLINICAL, "End what somebody does for a patient"
+                "POST",
+                f"{letters}/{{invitation_id}}/withdraw",
+                self.withdraw,
+                CLINICAL,
+                "Take a letter back",
+                answer=LetterNamed,
             ),
-            Route("GET", rulings, self.rulings, CLINICAL, "Decisions about when patients see studies"),
-            Route("POST", rulings, self.rule, CLINICAL, "Release or hold a study for its patient", NewRuling),
+            Route(
+                "GET",
+                accounts,
+                self.list,
+                CLINICAL,
+                "Accounts and letters of the portal, newest first",
+                query=Window,
+                answer=AccountList,
+            ),
+            Route(
+                "POST",
+                f"{account}/reset",
+                self.reset,
+                CLINICAL,
+                "Void credentials; a letter for new ones",
+                status=201,
+                answer=LetterMade,
+            ),
+            Route("POST", f"{account}/close", self.close, CLINICAL, "Close an account at once", answer=AccountShown),
+            Route(
+                "POST",
+                f"{account}/records",
+                self.add,
+                CLINICAL,
+                "It is this patient, too",
+                Patient,
+                201,
+                answer=AccessShown,
+            ),
+            Route(
+                "POST",
+                f"{portal}/access/{{access_id}}/end",
+                self.end,
+                CLINICAL,
+                "End what somebody does for a patient",
+                answer=AccessNamed,
+            ),
+            Route(
+                "GET",
+                rulings,
+                self.rulings,
+                CLINICAL,
+                "Decisions about when patients see studies",
+                query=Window,
+                answer=RulingList,
+            ),
+            Route(
+                "POST",
+                rulings,
+                self.rule,
+                CLINICAL,
+                "Release or hold a study for its patient",
+                NewRuling,
+                answer=RulingShown,
+            ),
         ]
 
-    async def invite(self, call: Call) -> object:
+    async def invite(self, call: Call) -> LetterMade:
         """A letter; its code is shown this once."""
         new: NewLetter = call.body
         order = Order(
@@ -112,7 +186,7 @@ class PortalResource:
         )
         return self._letter(await self._enrolment.invite(order, by=call.caller.actor))
 
-    async def withdraw(self, call: Call) -> object:
+    async def withdraw(self, call: Call) -> LetterNamed:
         """The letter is void."""
         try:
             invitation = PortalInvitationId.parse(call.parameter("invitation_id"))
@@ -121,32 +195,34 @@ class PortalResource:
         await self._enrolment.withdraw(invitation, by=call.caller.actor)
         return {"invitation_id": str(invitation)}
 
-    async def list(self, call: Call) -> object:
+    async def list(self, call: Call) -> AccountList:
         """All of them, for staff."""
-        accounts, letters = await self._accounts.page(by=call.caller.actor)
+        all_accounts, all_letters = await self._accounts.page(by=call.caller.actor)
+        (accounts, more), (letters, also) = cut(call, all_accounts), cut(call, all_letters)
         return {
             "accounts": [self._account(held) for held in accounts],
             "invitations": [self._invitation(letter) for letter in letters],
+            "next": more or also,
         }
 
-    async def reset(self, call: Call) -> object:
+    async def reset(self, call: Call) -> LetterMade:
         """Nothing signs in any more until the letter is used."""
         held = await self._accounts.held(_account_id(call))
         return self._letter(await self._enrolment.reset(held.account, by=call.caller.actor))
 
-    async def close(self, call: Call) -> object:
+    async def close(self, call: Call) -> AccountShown:
         """For good."""
         account = _account_id(call)
         await self._accounts.close(account, by=call.caller.actor)
         return self._account(await self._accounts.held(account))
 
-    async def add(self, call: Call) -> object:
+    async def add(self, call: Call) -> AccessShown:
         """One more record of the same person."""
         who: Patient = call.body
         patient = PatientKey(who.issuer or self._issuer, who.patient_id)
         return self._access(await self._proxies.add_record(_account_id(call), patient, by=call.caller.actor))
 
-    async def end(self, call: Call) -> object:
+    async def end(self, call: Call) -> AccessNamed:
         """At once."""
         try:
             access = AccessId.parse(call.parameter("access_id"))
@@ -155,18 +231,19 @@ class PortalResource:
         await self._proxies.end(access, by=call.caller.actor)
         return {"access_id": str(access)}
 
-    async def rulings(self, _call: Call) -> object:
+    async def rulings(self, call: Call) -> RulingList:
         """What staff decided."""
-        return {"rulings": [_ruling(one) for one in await self._records.rulings()]}
+        found, more = cut(call, await self._records.rulings())
+        return {"rulings": [_ruling(one) for one in found], "next": more}
 
-    async def rule(self, call: Call) -> object:
+    async def rule(self, call: Call) -> RulingShown:
         """Decide."""
         new: NewRuling = call.body
         study = StudyInstanceUID.parse(new.study_instance_uid)
         await self._records.rule(study, new.ruling, by=call.caller.actor, reason=new.reason, until=new.until)
         return {"study_instance_uid": study, "ruling": new.ruling}
 
-    def _letter(self, letter: Letter) -> dict[str, Any]:
+    def _letter(self, letter: Letter) -> LetterMade:
         return {
             "code": letter.code.text,
             "url": letter.url,
@@ -175,7 +252,7 @@ class PortalResource:
             **self._invitation(letter.invitation),
         }
 
-    def _invitation(self, one: PortalInvitation) -> dict[str, Any]:
+    def _invitation(self, one: PortalInvitation) -> LetterShown:
         return {
             "invitation_id": str(one.invitation_id),
             "patient_id": one.patient.patient_id,
@@ -191,7 +268,7 @@ class PortalResource:
             "state": one.state(self._clock.now()),
         }
 
-    def _account(self, held: Held) -> dict[str, Any]:
+    def _account(self, held: Held) -> AccountShown:
         account = held.account
         return {
             "account_id": str(account.account_id),
@@ -203,7 +280,7 @@ class PortalResource:
             "access": [self._access(one) for one in held.accesses],
         }
 
-    def _access(self, one: Access) -> dict[str, Any]:
+    def _access(self, one: Access) -> AccessShown:
         return {
             "access_id": str(one.access_id),
             "patient_id": one.patient.patient_id,
@@ -224,7 +301,7 @@ def _account_id(call: Call) -> AccountId:
         raise UnknownAccount from exc
 
 
-def _ruling(one: Ruling) -> dict[str, Any]:
+def _ruling(one: Ruling) -> RulingOnRecord:
     return {
         "study_instance_uid": one.study,
         "ruling": one.kind,

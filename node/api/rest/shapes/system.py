@@ -265,3 +265,32 @@ class Described(TypedDict):
     info: dict[str, Any]
     paths: dict[str, Any]
     components: dict[str, Any]
+
+
+class EpochsBegun(TypedDict):
+    """For how many facilities a new epoch of announcements begins."""
+
+    peers: int
+
+
+class ForkShown(TypedDict):
+    """A feed that said two things at one place; ``proof``: what is kept of it."""
+
+    peer_id: str
+    incarnation: int
+    sequence: int
+    at: int
+    proof: str
+
+
+class ForkList(TypedDict):
+    """Forked feeds, newest first."""
+
+    forks: list[ForkShown]
+    next: str | None
+
+
+class FeedThawed(TypedDict):
+    """The facility whose feed is followed again."""
+
+    peer_id: str

@@ -40,7 +40,7 @@ def console_pages(basis: Basis, exchange: Exchange, pages: Pages, reads: Reads) 
     finder = PatientFinder(store, storage.audit, clock)
     return (
         LoginPages(pages, exchange.users, exchange.sessions),
-        FindPages(pages, finder, patients, searches, issuer=basis.issuer),
+        FindPages(pages, finder, requests, trust, patients=patients, searches=searches, issuer=basis.issuer),
         PatientPages(PatientParts(pages, exchange.locator, requests, trust, patients, studies, sheets, clock)),
         StudyPages(
             StudyParts(

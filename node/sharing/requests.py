@@ -174,6 +174,16 @@ class Requests:
         async with self._db.read() as rx:
             return [await _sent_view(rx, row) for row in await requests.sent_page(rx, limit=limit, offset=offset)]
 
+    async def underway(self) -> list[SentView]:
+        """Requests of this node that may still bring something, newest first."""
+        async with self._db.read() as rx:
+            return [await _sent_view(rx, row) for row in await requests.sent_underway(rx)]
+
+    async def sent_by(self, user: str, *, limit: int) -> list[SentView]:
+        """The newest requests of one user."""
+        async with self._db.read() as rx:
+            return [await _sent_view(rx, row) for row in await requests.sent_by(rx, user, limit)]
+
     async def follow(self, request_id: RequestId) -> AsyncIterator[RequestView]:
         """The request now and after each change, until it is settled; raises NoSuchRequest."""
         last: RequestView | None = None

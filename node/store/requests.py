@@ -205,6 +205,23 @@ async def sent_page(rx: Read, *, limit: int, offset: int = 0) -> list[SentReques
     return [_sent(row) for row in await rx.fetch_all(sql, (limit, offset))]
 
 
+async def sent_underway(rx: Read, limit: int = 200) -> list[SentRequest]:
+    """Requests of this node that may still bring something, newest first."""
+    columns = ", ".join(f"r.{name}" for name in _SENT.split(", "))
+    sql = (
+        f"SELECT {columns} FROM request_sent r JOIN transfer t ON t.request_id = r.request_id"  # noqa: S608 - fixed texts
+        " WHERE t.direction = 'in' AND t.state NOT IN ('COMPLETED', 'FAILED', 'CANCELLED')"
+        " AND r.state IN ('ASKED', 'REVIEW', 'PERMITTED') ORDER BY r.created_at DESC LIMIT ?"
+    )
+    return [_sent(row) for row in await rx.fetch_all(sql, (limit,))]
+
+
+async def sent_by(rx: Read, user: str, limit: int) -> list[SentRequest]:
+    """The newest requests of one user."""
+    sql = f"SELECT {_SENT} FROM request_sent WHERE user = ? ORDER BY created_at DESC, rowid DESC LIMIT ?"  # noqa: S608 - fixed texts
+    return [_sent(row) for row in await rx.fetch_all(sql, (user, limit))]
+
+
 async def move_sent(tx: Write, row: SentRequest, event: RequestEvent, *, code: str = "") -> RequestState:
     """Move this node's request by the table; raises IllegalTransition. Once answered, the proof is forgotten."""
     state = next_request_state(row.state, event)

@@ -8,15 +8,19 @@ import msgspec
 from aiohttp import web
 
 from node.api.console.handles import Handles, PatientRef
+from node.api.console.requests import STATES
 from node.api.rest.access import IMAGES
 from node.api.routing import Call, Route
 from node.api.web.pages import Pages, see_other
 from node.model.ids import PatientKey
 from node.model.instance import Demographics
 from node.sharing.finding import MAX_TEXT, FoundPatients, PatientFinder
+from node.sharing.requests import Requests
+from node.sharing.trust import TrustList
 
 _DAY = re.compile(r"([0-9]{4})-?([0-9]{2})-?([0-9]{2})")
 _SEXES = ("F", "M", "O")
+RECENT = 5  # one's own last requests, to go on with them
 
 
 class Search(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,11 +43,21 @@ class FindPages:
     """``/console/find``. A search is sent as a form and gets an address of its own, which says nothing."""
 
     def __init__(
-        self, pages: Pages, finder: PatientFinder, patients: Handles[PatientRef], searches: Handles[str], *, issuer: str
+        self,
+        pages: Pages,
+        finder: PatientFinder,
+        requests: Requests,
+        trust: TrustList,
+        *,
+        patients: Handles[PatientRef],
+        searches: Handles[str],
+        issuer: str,
     ) -> None:
         """``issuer`` is this facility's Issuer of Patient ID."""
         self._pages = pages
         self._finder = finder
+        self._requests = requests
+        self._trust = trust
         self._patients = patients
         self._searches = searches
         self._issuer = issuer
@@ -68,7 +82,7 @@ class FindPages:
 
     async def ask(self, call: Call) -> web.StreamResponse:
         """The form."""
-        return self._page(call, "", None)
+        return await self._page(call, "", None)
 
     async def search(self, call: Call) -> web.StreamResponse:
         """Search; a single patient is opened at once."""
@@ -84,7 +98,7 @@ class FindPages:
     async def results(self, call: Call) -> web.StreamResponse:
         """The patients that were found."""
         text = self._searches.get(call.caller, call.parameter("search"))
-        return self._page(call, text, await self._finder.find(text, actor=call.caller.actor))
+        return await self._page(call, text, await self._finder.find(text, actor=call.caller.actor))
 
     async def elsewhere(self, call: Call) -> web.StreamResponse:
         """Somebody of whom nothing is held here."""
@@ -98,7 +112,7 @@ class FindPages:
         if said.sex not in _SEXES:
             errors.append(("sex", "Choose the sex that the record says"))
         if errors or born is None:
-            return self._page(call, "", None, said, errors, status=422)
+            return await self._page(call, "", None, said, errors, status=422)
         name = "^".join(
             part.replace("^", " ").replace("=", " ").replace("\\", " ").strip() for part in (said.family, said.given)
         ).rstrip("^")
@@ -109,7 +123,7 @@ class FindPages:
     def _address(self, call: Call, patient: PatientKey) -> str:
         return f"/console/patients/{self._patients.put(call.caller, PatientRef(patient))}"
 
-    def _page(
+    async def _page(
         self,
         call: Call,
         text: str,
@@ -119,6 +133,7 @@ class FindPages:
         *,
         status: int = 200,
     ) -> web.Response:
+        recent = [] if found else await self._requests.sent_by(call.caller.name, limit=RECENT)
         rows = [] if found is None else [(one, self._address(call, one.patient)) for one in found.patients]
         return self._pages.page(
             call,
@@ -130,4 +145,7 @@ class FindPages:
             described=described or Described(),
             errors=list(errors),
             wrong=dict(errors),
+            recent=recent,
+            names={peer.peer_id: peer.name for peer in self._trust.peers()},
+            states=STATES,
         )

@@ -31,6 +31,7 @@ STATES = {
     "ACCEPTED": ("accepted", "accepted", "ok"),
     "REFUSED": ("refused", "refused", "bad"),
     "EXPIRED": ("expired", "expired", "plain"),
+    "WITHDRAWN": ("taken back", "taken back", "plain"),
 }
 _MOST = 200  # studies of one patient to choose from
 

@@ -7,13 +7,14 @@ page stands; without JavaScript a link does.
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
 from aiohttp import web
 
 from node.api.console.handles import Handles, PatientRef
-from node.api.console.priors import MODALITIES, REGIONS, Shown, examined, show
+from node.api.console.priors import MODALITIES, REGIONS, Current, Shown, examined, show
 from node.api.console.sheets import Sheet
 from node.api.console.timeline import timeline
 from node.api.rest.access import IMAGES
@@ -23,14 +24,15 @@ from node.clock import Clock
 from node.model.ids import PeerId, StudyInstanceUID, StudyRef
 from node.model.instance import Demographics, StudySummary
 from node.model.label import NO_REGION, BodyRegion
-from node.model.relevance import Examination
+from node.model.relevance import NOT_IMAGES, Examination
 from node.sharing.locate import Locator, PeerPriors
 from node.sharing.requests import Requests, SentView
 from node.sharing.trust import TrustList
 
-_RECENT = 200  # requests that are looked at for what is on its way
 _REGIONS = {region.name: region for region in BodyRegion}
 _MAX_MODALITY = 16
+_WISHES = ("for", "region", "modality")  # queries that say what is being read
+READING_DAYS = 3  # an own study of these days is taken for the one that is being read
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +106,16 @@ class PatientPages:
                 demographics=ref.demographics, patient=ref.patient, actor=call.caller.actor
             )
         who = who or _newest_name(local)
-        choice, current = self._current(call, local)
         today = time.strftime("%Y%m%d", time.localtime(parts.clock.now()))
-        shown = show(local, peers, current, today=today, names=self._names(), underway=await self._underway(ref, who))
+        choice, current = self._current(call, local, today)
+        shown = show(
+            local,
+            peers,
+            Current(current, choice.study),
+            today=today,
+            names=self._names(),
+            underway=await self._underway(ref, who),
+        )
         return {
             "ref": ref,
             "who": who,
@@ -117,7 +126,7 @@ class PatientPages:
             "current": current,
             "regions": REGIONS,
             "modalities": MODALITIES,
-            "wish": urlencode({"region": choice.region, "modality": choice.modality} | self._for(call)),
+            "wish": urlencode({key: call.query(key) for key in _WISHES if key in call.request.query}),
             "facilities": len(parts.trust.trusted()),
             **self._links(call, ref, who, shown, peers or ()),
         }
@@ -145,22 +154,22 @@ class PatientPages:
                 sheets[peer.peer_id] = (parts.sheets.put(caller, sheet), [prior.ref for prior in wanted])
         return {"study_links": studies, "sheets": sheets}
 
-    def _current(self, call: Call, local: Sequence[StudySummary]) -> tuple[_Choice, Examination]:
-        """What is being read: as was said, else the newest study of this facility."""
+    def _current(self, call: Call, local: Sequence[StudySummary], today: str) -> tuple[_Choice, Examination]:
+        """What is being read: as was said, else the newest study of this facility, or one like it."""
         if handle := call.query("for"):
             uid = self._parts.studies.get(call.caller, handle)
             study = next((one for one in local if one.study_instance_uid == uid), None)
             if study is not None:
-                return _choice_of(study), examined(study)
+                return _choice_of(study, study.study_instance_uid), examined(study)
         if "region" in call.request.query or "modality" in call.request.query:
             modality = call.query("modality")[:_MAX_MODALITY]
             choice = _Choice(region=call.query("region") if call.query("region") in _REGIONS else "", modality=modality)
             return choice, choice.examination
         own = next((study for study in local if study.origin is None), None)
-        return (_choice_of(own), examined(own)) if own is not None else (_Choice(), Examination())
-
-    def _for(self, call: Call) -> dict[str, str]:
-        return {"for": call.query("for")} if call.query("for") else {}
+        if own is None:
+            return _Choice(), Examination()
+        is_read = _days_before(today, READING_DAYS) <= own.date <= today
+        return _choice_of(own, own.study_instance_uid if is_read else None), examined(own)
 
     def _names(self) -> Mapping[PeerId, str]:
         return {peer.peer_id: peer.name for peer in self._parts.trust.peers()}
@@ -170,21 +179,21 @@ class PatientPages:
     ) -> dict[tuple[PeerId, StudyInstanceUID | StudyRef], str]:
         """Which requests for this patient are bringing what."""
         found: dict[tuple[PeerId, StudyInstanceUID | StudyRef], str] = {}
-        for sent in await self._parts.requests.sent_page(limit=_RECENT):
-            if _is_open(sent) and _is_about(sent, ref, who):
+        for sent in await self._parts.requests.underway():
+            if _is_about(sent, ref, who):
                 for target in sent.asked.targets:
                     found[sent.asked.holder, target] = str(sent.asked.request_id)
         return found
 
 
-def _choice_of(study: StudySummary) -> _Choice:
+def _choice_of(study: StudySummary, reading: StudyInstanceUID | None) -> _Choice:
     known = examined(study)
     region = next((one.name or "" for one in known.regions), "")
-    return _Choice(study.study_instance_uid, region, next(iter(study.modalities), ""))
+    return _Choice(reading, region, next((kind for kind in study.modalities if kind not in NOT_IMAGES), ""))
 
 
-def _is_open(sent: SentView) -> bool:
-    return not sent.view.settled or sent.view.state == "REVIEW"
+def _days_before(today: str, days: int) -> str:
+    return (datetime.strptime(today, "%Y%m%d").replace(tzinfo=UTC) - timedelta(days=days)).strftime("%Y%m%d")
 
 
 def _is_about(sent: SentView, ref: PatientRef, who: Demographics) -> bool:

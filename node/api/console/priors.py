@@ -7,7 +7,7 @@ from node.api.console.words import Words, words_of
 from node.model.ids import PeerId, StudyInstanceUID, StudyRef
 from node.model.instance import StudySummary
 from node.model.label import NO_REGION, BodyRegion
-from node.model.relevance import Examination, Rank, examination, rank, shortlist
+from node.model.relevance import NOT_IMAGES, Examination, Rank, examination, rank, shortlist
 from node.sharing.locate import MatchKind, PeerPriors, PriorStudy
 
 SHORT = 12  # studies at a glance; the rest is one click away
@@ -39,6 +39,7 @@ class Prior:
     facility: str = ""  # who holds it, or whom it came from; empty: this facility's own
     underway: str = ""  # the request that is bringing it
     rank: Rank = field(default_factory=lambda: Rank(0, ()))
+    is_read: bool = False  # the one that is being read
 
     @property
     def date(self) -> str:
@@ -53,7 +54,7 @@ class Prior:
         """The description, else modality and region; the facility tells no more before consent."""
         if self.local is None:
             return prior_title(self.remote)
-        return self.local.description or " ".join([*self.kinds, *self.regions]) or "Study"
+        return self.local.description or " ".join([*_imaging(self.kinds), *self.regions]) or "Study"
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -122,6 +123,18 @@ class Prior:
 
 
 @dataclass(frozen=True, slots=True)
+class Current:
+    """What is being read, and which study that is, if it is held here."""
+
+    examined: Examination
+    study: StudyInstanceUID | None = None
+
+    def is_it(self, prior: Prior) -> bool:
+        """Whether it is the study that is being read, which is no prior of itself."""
+        return prior.local is not None and prior.local.study_instance_uid == self.study
+
+
+@dataclass(frozen=True, slots=True)
 class Shown:
     """What the page shows: the most relevant first, the others below, who was asked."""
 
@@ -150,27 +163,33 @@ def examined(study: StudySummary) -> Examination:
 def show(
     local: Sequence[StudySummary],
     peers: Sequence[PeerPriors] | None,
-    current: Examination,
+    current: Current,
     *,
     today: str,
     names: Mapping[PeerId, str],
     underway: Mapping[tuple[PeerId, StudyInstanceUID | StudyRef], str],
 ) -> Shown:
     """Merge and rank; ``underway`` tells which request brings which study of which facility."""
-    priors = list(_merged(local, peers or (), names, underway))
-    ranked = rank([prior.examined for prior in priors], current, today)
-    first, others = shortlist(ranked, SHORT)
+    everything = list(_merged(local, peers or (), names, underway))
+    read = [prior for prior in everything if current.is_it(prior)]
+    priors = [prior for prior in everything if not current.is_it(prior)]
+    first, others = shortlist(rank([prior.examined for prior in priors], current.examined, today), SHORT)
     holders = None if peers is None else [_holder(peer) for peer in peers]
     shown = [[replace(priors[one.index], rank=one.rank) for one in part] for part in (first, others)]
-    return Shown(shown[0], shown[1], holders, len(local))
+    return Shown([replace(prior, is_read=True) for prior in read] + shown[0], shown[1], holders, len(local))
 
 
 def prior_title(prior: PriorStudy | None) -> str:
     """What to call a study that another facility announced."""
     if prior is None:
         return ""
-    words = [*prior.modalities, *(_REGION_WORDS.get(name, "") for name in prior.regions)]
+    words = [*_imaging(prior.modalities), *(_REGION_WORDS.get(name, "") for name in prior.regions)]
     return prior.description or " ".join(words) or "Study of an undisclosed kind"
+
+
+def _imaging(modalities: Sequence[str]) -> Sequence[str]:
+    """Without reports and the like, unless there is nothing else."""
+    return [kind for kind in modalities if kind not in NOT_IMAGES] or modalities
 
 
 def _merged(

@@ -208,3 +208,24 @@ async def test_a_large_damaged_object_is_never_half_an_answer(node: Running) -> 
     (cut,) = [line for line in node.logged.getvalue().splitlines() if "object_damaged" in line]
     assert re.search(r'"object": "[0-9a-f]{32}"', cut), "the log names the object"
     assert len(dataset_of(next(big.files()))) > 2 * HELD_BACK
+
+
+async def test_one_unreadable_instance_does_not_hide_the_others(node: Running) -> None:
+    """It is told by what the index knows; asked for alone it is refused."""
+    first, second = list(STUDY.files())[:2]
+    at = second.index(b"\xe0\x7f\x10\x00O")
+    broken = second[:at] + b"\x40\x00\x30\xa7SQ\0\0\x10\0\0\0" + b"junk" * 4 + second[at:]
+    token = await node.token("clinician")
+    async with ClientSession(node.api, headers={"Authorization": f"Bearer {token}"}) as http:
+        assert (await stow(http, [broken, first]))[0] == 200
+        study = f"/dicom-web/studies/{STUDY.study_uid}"
+        async with http.get(f"{study}/metadata") as answer:
+            assert answer.status == 200
+            whole, gap = await answer.json(content_type=None)
+        assert whole["00080018"]["Value"] == [STUDY.sop_uid(1)]
+        assert "BulkDataURI" in whole["7FE00010"]
+        assert gap["00080018"]["Value"] == [STUDY.sop_uid(2)]
+        assert gap["00080056"]["Value"] == ["UNAVAILABLE"]
+        assert (gap["00080016"]["Value"], gap["00280010"]["Value"]) == (whole["00080016"]["Value"], [32])
+        async with http.get(f"{study}/series/{STUDY.series_uid}/instances/{STUDY.sop_uid(2)}/metadata") as answer:
+            assert answer.status == 400

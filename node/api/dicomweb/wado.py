@@ -9,14 +9,20 @@ from node.api.dicomweb.files import Files, plan_answer, stored_length
 from node.api.dicomweb.multipart import new_boundary
 from node.api.dicomweb.qido import BASE, base_url
 from node.api.dicomweb.retrieval import Finder, multipart_type, stream
+from node.api.encoding import encode_json
 from node.api.rest.access import OWN_IMAGES
 from node.api.routing import Call, Route
 from node.dicom.corrected import Corrected, with_identity
+from node.dicom.jsonmodel import instance_result
 from node.dicom.outgoing import Copies
 from node.dicom.pool import ParserPool
+from node.errors.dicom import DicomRefused
+from node.errors.storage import ObjectDamaged
 from node.model.instance import StoredInstance
 from node.store.objects import ObjectStore
 from node.store.reading import ObjectReader
+
+_UNAVAILABLE = {"00080056": {"vr": "CS", "Value": ["UNAVAILABLE"]}}  # Instance Availability (PS3.3 C.4.23.1.1)
 
 
 class Wado:
@@ -58,27 +64,43 @@ class Wado:
         return await stream(call, content_type, pieces, length=length, status=status)
 
     async def metadata(self, call: Call) -> object:
-        """RetrieveMetadata: DICOM JSON without bulk data."""
+        """RetrieveMetadata: DICOM JSON without bulk data.
+
+        An instance whose data set cannot be read is told, after the others, by what the index knows of it, with
+        Instance Availability UNAVAILABLE: so that a study is neither refused for one bad instance nor taken for whole.
+        """
         require_json(call.request.headers.get("Accept", ""), call.query("accept"))
         found = await self._finder.find(call, "metadata")
         return await stream(call, DICOM_JSON, self._told(call, found))
 
     async def _told(self, call: Call, found: Sequence[StoredInstance]) -> AsyncGenerator[bytes, None]:
+        """The documents; raises DicomRefused or ObjectDamaged if not one instance can be read."""
         opening = b"["
         corrected = await self._corrected(found)
         base = base_url(call)
+        unread: list[tuple[StoredInstance, DicomRefused | ObjectDamaged]] = []
 
-        async def tell(instance: StoredInstance, reader: ObjectReader) -> bytes:
+        async def tell(instance: StoredInstance, reader: ObjectReader) -> bytes | None:
             header = instance.header
             place = f"{base}/studies/{header.study_instance_uid}/series/{header.series_instance_uid}"
             uri = f"{place}/instances/{header.sop_instance_uid}/bulkdata"
-            return await self._pool.to_json(reader, header.transfer_syntax_uid, uri)
+            try:
+                told = await self._pool.to_json(reader, header.transfer_syntax_uid, uri)
+                return told if corrected is None else with_identity(told, corrected)
+            except (DicomRefused, ObjectDamaged) as error:
+                unread.append((instance, error))
+                return None
 
         work = (tell(*one) async for one in readers_of(self._store, found))
         async with contextlib.aclosing(in_order(work)) as documents:
             async for told in documents:
-                yield opening + (told if corrected is None else with_identity(told, corrected))
-                opening = b",\n"
+                if told is not None:
+                    yield opening + told
+                    opening = b",\n"
+        if len(unread) == len(found):
+            raise unread[0][1]
+        for instance, _ in unread:
+            yield b",\n" + encode_json(instance_result(instance, base) | _UNAVAILABLE)
         yield b"]"
 
     async def _corrected(self, found: Sequence[StoredInstance]) -> Corrected | None:

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from node.dicom.dicomdir import MAX_DIRECTORY_BYTES, referenced_files
 from node.dicom.part10 import PREAMBLE_BYTES, PREFIX
@@ -26,7 +27,7 @@ FREE_BYTES = 1 << 30  # inflated bytes that need no ratio: empty images do defla
 
 _DICOMDIR = "DICOMDIR"
 _LITTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX"})
-_ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
+ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 _ENCRYPTED = 0x1  # general purpose bit flag
 _HEAD_BYTES = PREAMBLE_BYTES + len(PREFIX)
 
@@ -81,7 +82,7 @@ def find_sources(paths: Iterable[Path]) -> Iterator[SourceFile | RefusedSource]:
 def _file(path: Path) -> Iterator[SourceFile | RefusedSource]:
     entry = _entry_of(path)
     try:
-        is_zip = entry.read(_HEAD_BYTES).startswith(_ZIP_MAGIC)
+        is_zip = entry.read(_HEAD_BYTES).startswith(ZIP_MAGIC)
     except LeveretError as error:
         yield RefusedSource(_printable(entry.name), error)
         return
@@ -178,22 +179,32 @@ def _read_file(path: Path, count: int | None) -> bytes:
 
 def _archive(path: Path) -> Iterator[SourceFile | RefusedSource]:
     try:
-        archive = zipfile.ZipFile(path)  # closed when the last reader of a member lets go of it
+        size = path.stat().st_size
+    except OSError as error:
+        yield RefusedSource(_printable(str(path)), UnsafeArchive(_why(error)))
+        return
+    yield from archive_sources(path, size, str(path))
+
+
+def archive_sources(file: Path | IO[bytes], size: int, name: str) -> Iterator[SourceFile | RefusedSource]:
+    """The files of the ZIP archive ``file``, which has ``size`` bytes and is called ``name``. Blocks."""
+    try:
+        archive = zipfile.ZipFile(file)  # closed when the last reader of a member lets go of it
         members = [info for info in archive.infolist() if not info.is_dir()]
-        _check_archive(members, path.stat().st_size)
+        _check_archive(members, size)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         yield RefusedSource(
-            _printable(str(path)), UnsafeArchive("damaged" if not isinstance(error, OSError) else _why(error))
+            _printable(name), UnsafeArchive("damaged" if not isinstance(error, OSError) else _why(error))
         )
         return
     except UnsafeArchive as error:
-        yield RefusedSource(_printable(str(path)), error)
+        yield RefusedSource(_printable(name), error)
         return
     files: dict[Parts, _Entry] = {}
     for info in sorted(members, key=lambda info: info.filename):
         parts = tuple(part for part in info.filename.split("/") if part)
         if parts and not _is_litter(parts[-1]) and not _LITTER.intersection(parts):
-            files[parts] = _member(archive, info, f"{path}:{info.filename}")
+            files[parts] = _member(archive, info, f"{name}:{info.filename}")
     yield from _tree(files)
 
 

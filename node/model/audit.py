@@ -123,6 +123,12 @@ class AuditType(StrEnum):
     PORTAL_HISTORY_READ = "portal_history_read"
     PORTAL_RULED = "portal_ruled"  # when a patient sees a study
     PORTAL_ALERTS_CHANGED = "portal_alerts_changed"
+    PORTAL_UPLOADED = "portal_uploaded"  # a patient brought images
+    PORTAL_UPLOAD_DECIDED = "portal_upload_decided"
+    PORTAL_UPLOAD_DELETED = "portal_upload_deleted"
+    PORTAL_MESSAGE_SENT = "portal_message_sent"  # a patient asks for a correction
+    PORTAL_MESSAGE_ANSWERED = "portal_message_answered"
+    PORTAL_INBOX_READ = "portal_inbox_read"  # staff looked at what patients brought or asked
 
 
 class Outcome(StrEnum):

@@ -43,6 +43,7 @@ from node.store.reading import ObjectReader
 from node.store.replay import Replay, unlink_doomed
 from node.store.scrub import Flaw, PackToCheck
 from node.store.spaces import Spaces
+from node.store.spool import Spool
 from node.store.streaming import put_stream
 from node.store.study_queries import InstanceQuery, SeriesQuery, StudyQuery, Totals
 from node.store.workers import Workers
@@ -275,6 +276,10 @@ class ObjectStore:
         await self._intake.settled()
         await self.indexed()
         await removal.discard_staged(self._directory, self._db, transfer)
+
+    def spool(self) -> Spool:
+        """A scratch file beside the packs; for a thread."""
+        return Spool(self._directory)
 
     # Reading
 

@@ -12,7 +12,7 @@ from node.model.ids import PatientKey, PeerId
 from node.model.instance import StudySummary
 from node.sharing.locate import Locator, PeerPriors
 from node.sharing.portal.gallery import Gallery, Held
-from node.sharing.portal.plain_words import Words, study_name
+from node.sharing.portal.plain_words import Words, say, study_name
 from node.sharing.portal.records import Record
 
 STUDIES = "/portal/studies"
@@ -38,9 +38,13 @@ class StudiesPages:
         locator: Locator,
         reads: Reads,
         *,
+        me: PeerId,
+        facility: str,
         facility_of: Callable[[PeerId], str],
     ) -> None:
-        """``facility_of`` names the facility that a study came from."""
+        """``facility_of`` names the facility that a study came from; ``me`` is this one, called ``facility``."""
+        self._me = me
+        self._facility = facility
         self._pages = pages
         self._gallery = gallery
         self._locator = locator
@@ -81,9 +85,13 @@ class StudiesPages:
         facilities = [(peer.name, peer.status == "ok", _announced(peer)) for peer in found]
         return self._pages.page(call, "portal/elsewhere.html", facilities=facilities)
 
-    def origin(self, study: StudySummary) -> str:
-        """The facility that a study came from; empty for one's own."""
-        return "" if study.origin is None else self._facility_of(study.origin)
+    def origin(self, study: StudySummary) -> Words:
+        """Where a study came from."""
+        if study.origin is None:
+            return say("Made at {facility}", facility=self._facility)
+        if study.origin == self._me:
+            return say("Brought by you")
+        return say("Sent by {facility}", facility=self._facility_of(study.origin) or say("another facility"))
 
 
 def _by_person(held: Sequence[Held]) -> list[tuple[Record, list[Held]]]:

@@ -1,5 +1,6 @@
 """The use cases, each with what it needs and nothing more."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from node.app.vault import Vault, build_vault
 from node.clock import Clock
 from node.config import Settings
 from node.crypto.identity import Identity
+from node.errors.vault import RestoredFromBackup
 from node.log import Logger
 from node.metrics import Metrics
 from node.model.access import Role
@@ -49,6 +51,7 @@ from node.sharing.sessions import Sessions
 from node.sharing.share_codes import ShareCodes
 from node.sharing.tokens import Tokens
 from node.sharing.transfer import TransferEngine
+from node.sharing.upkeep import UpkeepParts
 from node.sharing.users import Users
 from node.sharing.visibility import Visibility
 from node.sharing.withdrawals import WithdrawalParts, Withdrawals
@@ -164,12 +167,12 @@ def build_exchange(basis: Basis) -> Exchange:
         requests=requests,
         engine=engine,
         lifecycle=lifecycle,
-        witnesses=_witnesses(basis),
+        witnesses=_witnesses(basis, parts.server),
         offers=_offers(basis, ingest, requests),
         meter=_meter(basis),
         delivery=build_delivery(basis, basis.pacs, engine.changed),
-        retention=_retention(basis),
-        scrub=_scrub(basis),
+        retention=Retention(_upkeep(basis)),
+        scrub=Scrub(_upkeep(basis)),
         vault=build_vault(basis.storage, basis.identity, basis.clock, basis.log),
         links=links,
         portal=portal,
@@ -182,26 +185,9 @@ def _meter(basis: Basis) -> Meter:
     return Meter(db=storage.db, store=storage.store, pool=storage.pool, clock=basis.clock, log=basis.log)
 
 
-def _retention(basis: Basis) -> Retention:
-    return Retention(
-        db=basis.storage.db,
-        store=basis.storage.store,
-        settings=basis.settings.store,
-        clock=basis.clock,
-        metrics=basis.metrics,
-        log=basis.log,
-    )
-
-
-def _scrub(basis: Basis) -> Scrub:
-    return Scrub(
-        db=basis.storage.db,
-        store=basis.storage.store,
-        settings=basis.settings.store,
-        clock=basis.clock,
-        metrics=basis.metrics,
-        log=basis.log,
-    )
+def _upkeep(basis: Basis) -> UpkeepParts:
+    storage = basis.storage
+    return UpkeepParts(storage.db, storage.store, basis.settings.store, basis.clock, basis.metrics, basis.log)
 
 
 def _ingest(basis: Basis) -> Ingest:
@@ -316,11 +302,18 @@ def _offers(basis: Basis, ingest: Ingest, requests: Requests) -> Offers:
     return offers
 
 
-def _witnesses(basis: Basis) -> Witnesses:
+def _witnesses(basis: Basis, server: ObjectServer) -> Witnesses:
     network = basis.network
     parts = WitnessParts(basis.storage.db, basis.identity, network.trust, network.clients, basis.clock, basis.log)
     network.server.add_routes(handlers_witness.routes(WitnessDesk(parts)))
-    return Witnesses(parts)
+    witnesses = Witnesses(parts)
+
+    def put_back(ended: Sequence[RequestId]) -> None:
+        for request_id in ended:
+            server.stop(request_id, RestoredFromBackup.code)
+
+    witnesses.on_put_back = put_back
+    return witnesses
 
 
 def _requesting(basis: Basis, holder: Holder) -> tuple[TransferEngine, Requests]:

@@ -58,3 +58,7 @@ PAIRING_PER_SECOND = 0.5
 NEARBY_NODES = 64  # shown at most; more is a flood
 NEARBY_QUEUE = 256  # names waiting to be looked up
 NEARBY_ADDRESSES = 4  # of one node
+
+# Heads of a peer's audit log: each is a signature to check, and a row or an audit event where it is news
+WITNESS_BURST = 60.0  # heads at once, after a time without contact
+WITNESS_PER_SECOND = 1.0  # an honest owner shows one every three seconds at most, twice where it must prove more

@@ -2,18 +2,14 @@
 
 import asyncio
 
-from node.clock import Clock
-from node.config import StoreSettings
 from node.errors.base import LeveretError
 from node.errors.retention import NotProtected, StudyInUse, StudyProtected
 from node.errors.storage import UnknownStudy
-from node.log import Logger
-from node.metrics import Metrics
 from node.model.audit import NODE_ACTOR, AuditEvent, AuditType
 from node.model.ids import StudyInstanceUID
+from node.sharing.upkeep import UpkeepParts
 from node.store import audit, retention
-from node.store.engine import Database, Write
-from node.store.objects import ObjectStore
+from node.store.engine import Write
 from node.store.retention import OldStudy, Protection
 
 LOOK_SECONDS = 60.0  # between looks for what is old enough, and at the disk
@@ -25,22 +21,9 @@ _DAY = 86_400
 class Retention:
     """Deletes, protects, and (``run``) lets go what the settings say."""
 
-    def __init__(
-        self,
-        *,
-        db: Database,
-        store: ObjectStore,
-        settings: StoreSettings,
-        clock: Clock,
-        metrics: Metrics,
-        log: Logger,
-    ) -> None:
-        self._db = db
-        self._store = store
-        self._settings = settings
-        self._clock = clock
-        self._metrics = metrics
-        self._log = log
+    def __init__(self, parts: UpkeepParts) -> None:
+        self._db, self._store, self._settings = parts.db, parts.store, parts.settings
+        self._clock, self._metrics, self._log = parts.clock, parts.metrics, parts.log
 
     async def delete(self, study: StudyInstanceUID, reason: str, *, by: str) -> None:
         """Delete a study for ever: nobody can read it again when this returns. It may be stored again later.

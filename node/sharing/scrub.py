@@ -4,17 +4,12 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from node.clock import Clock
-from node.config import StoreSettings
 from node.errors.base import LeveretError
 from node.errors.storage import ObjectDamaged
-from node.log import Logger
-from node.metrics import Metrics
 from node.model.audit import AuditEvent, AuditType, Outcome
 from node.model.ids import ObjectId
+from node.sharing.upkeep import UpkeepParts
 from node.store import audit, scrub
-from node.store.engine import Database
-from node.store.objects import ObjectStore
 from node.store.scrub import DamagedStudy, Flaw, PackToCheck, Progress
 
 LOOK_SECONDS = 60.0  # between looks whether a round is due
@@ -35,15 +30,9 @@ class ScrubState:
 class Scrub:
     """The look through the packs of one node; where it is survives a restart."""
 
-    def __init__(
-        self, *, db: Database, store: ObjectStore, settings: StoreSettings, clock: Clock, metrics: Metrics, log: Logger
-    ) -> None:
-        self._db = db
-        self._store = store
-        self._settings = settings
-        self._clock = clock
-        self._metrics = metrics
-        self._log = log
+    def __init__(self, parts: UpkeepParts) -> None:
+        self._db, self._store, self._settings = parts.db, parts.store, parts.settings
+        self._clock, self._metrics, self._log = parts.clock, parts.metrics, parts.log
         self._wanted = asyncio.Event()  # somebody waits: begin at once and do not pause
 
     async def state(self) -> ScrubState:

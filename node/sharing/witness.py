@@ -6,6 +6,7 @@ every peer it can reach. Both look out for the two things that honest logs never
 """
 
 import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from node.clock import Clock
@@ -16,22 +17,30 @@ from node.errors.audit import NoSuchEvent, WitnessRefused
 from node.errors.base import LeveretError
 from node.errors.crypto_identity import ProofRejected
 from node.errors.peers import RemoteRefusal
+from node.errors.sharing import TooManyRequests
 from node.log import Logger
 from node.model.audit import AuditEvent, AuditType, Outcome
-from node.model.ids import PeerId
+from node.model.ids import PeerId, RequestId
+from node.model.transfer import Direction
+from node.peers import limits
+from node.peers.buckets import TokenBuckets
 from node.peers.client import PeerClients
 from node.peers.handlers_witness import MAX_CHECKPOINT_BYTES, WITNESS, AddCheckpoint, Held, Witness
 from node.sharing.audit import incarnation_of, origin_of, origin_of_peer, witness_name
+from node.sharing.restored import restart_log
 from node.sharing.trust import TrustList
-from node.store import audit, audit_tree
+from node.store import audit, audit_tree, restored, transfers
 from node.store import witness as rows
 from node.store.audit import CheckpointRow, LogPart
 from node.store.engine import Database, Write
+from node.store.restored import Heard
 from node.store.witness import Conflict, Cosigned, Witnessed
 
 ROUND_SECONDS = 3.0  # between two rounds; a change is co-signed within ten seconds
 ATTEMPTS = 2  # the second with the size that the witness named
 MAX_ANSWER_BYTES = 4096
+
+PutBack = Callable[[Sequence[RequestId]], None]  # ends what is being sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +55,26 @@ class WitnessParts:
     log: Logger
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A head of this node's own log that a witness has co-signed."""
+
+    incarnation: int
+    size: int
+    root: bytes
+
+
 class WitnessDesk:
     """Co-signs what peers show (``peers.handlers_witness.WitnessPort``)."""
 
     def __init__(self, parts: WitnessParts) -> None:
         self._parts = parts
+        self._budgets = TokenBuckets(
+            parts.clock,
+            burst=limits.WITNESS_BURST,
+            per_second=limits.WITNESS_PER_SECOND,
+            remembered=limits.PEERS_REMEMBERED,
+        )
 
     async def add(self, peer: PeerId, asked: AddCheckpoint) -> Witness:
         """Co-sign the peer's head if it continues the last one.
@@ -58,8 +82,11 @@ class WitnessDesk:
         Raises:
             MalformedNote, BadSignature: no checkpoint of the peer's own log.
             WitnessRefused: it shrank or forked; the evidence is kept.
+            TooManyRequests: not now.
         """
         parts = self._parts
+        if not self._budgets.spend(peer.compact):
+            raise TooManyRequests
         key = public_key_of_certificate(parts.trust.certificate_of(peer))
         incarnation = incarnation_of(asked.checkpoint, peer)
         given = verify_checkpoint(asked.checkpoint, origin_of_peer(peer, incarnation), key)
@@ -124,6 +151,7 @@ class Witnesses:
     def __init__(self, parts: WitnessParts) -> None:
         self._parts = parts
         self._accused: set[PeerId] = set()
+        self.on_put_back: PutBack = lambda _ended: None
 
     async def run(self) -> None:
         """Ask every reachable peer about each new head, until cancelled."""
@@ -186,27 +214,28 @@ class Witnesses:
             await rows.add_cosignature(tx, Cosigned(peer, head.incarnation, head.size, line, at))
 
     async def _admit(self, peer: PeerId, kind: str) -> None:
-        """A witness contradicts this node's log: it was restored, cut or rewritten. Said once while the node runs.
+        """A witness contradicts this node's log: its directory was put back to an older state, or was rewritten.
 
-        Only if the witness shows a head that this node signed and that its log does not have: anybody can refuse.
+        Only if the witness shows a head that this node signed and that its log does not have: anybody can refuse. Then
+        the node is restored, whether anybody said so or not (``store.restored``), and its log goes on in a new tree.
         """
-        if peer in self._accused:
-            return
-        if not await self._check(peer):
+        seen = None if peer in self._accused else await self._seen(peer)
+        if seen is None or not await self._against(peer, seen):
             self._parts.log.debug("head not co-signed, and nothing shown against it", peer=peer.log, reason=kind)
             return
         self._accused.add(peer)
         self._parts.log.error("a witness contradicts this node's audit log", peer=peer.log, reason=kind)
+        now = self._parts.clock.now()
+        detail: dict[str, str | int] = {"kind": kind}
         event = AuditEvent(
-            AuditType.OWN_LOG_CONFLICT,
-            self._parts.clock.now(),
-            outcome=Outcome.FAILURE,
-            peer=peer,
-            code=WitnessRefused.code,
-            detail={"kind": kind},
+            AuditType.OWN_LOG_CONFLICT, now, outcome=Outcome.FAILURE, peer=peer, code=WitnessRefused.code, detail=detail
         )
         async with self._parts.db.write() as tx:
             await audit.append(tx, event)
+            ended = [transfer.request_id for transfer in await transfers.unfinished(tx, Direction.OUT)]
+            await restored.mark(tx, now=now, log_ends=False)
+            await restart_log(tx, {peer: Heard("", seen.incarnation, seen.size)}, now)
+            tx.after_commit(lambda: self.on_put_back(ended))
 
     async def contradicted_by(self) -> list[str]:
         """Ask every reachable witness what it has co-signed of this log; what does not fit, as sentences."""
@@ -214,23 +243,32 @@ class Witnesses:
         return [problem for problem in found if problem]
 
     async def _check(self, peer: PeerId) -> str:
+        seen = await self._seen(peer)
+        return "" if seen is None else await self._against(peer, seen)
+
+    async def _seen(self, peer: PeerId) -> _Seen | None:
+        """The head of this node's own log that the witness shows, if this node signed it."""
         parts = self._parts
         try:
             client = parts.clients.get(peer)
             held = await client.call("GET", WITNESS, response_type=Held, max_bytes=MAX_CHECKPOINT_BYTES)
             if not held.checkpoint:
-                return ""
+                return None
             incarnation = incarnation_of(held.checkpoint, parts.identity.peer_id)
             origin = origin_of(parts.identity, incarnation)
-            seen = verify_checkpoint(held.checkpoint, origin, parts.identity.public_key)
+            head = verify_checkpoint(held.checkpoint, origin, parts.identity.public_key)
         except LeveretError:
-            return ""  # away, or it shows nothing that this node signed: it contradicts nothing
+            return None  # away, or it shows nothing that this node signed: it contradicts nothing
+        return _Seen(incarnation, head.size, head.root)
+
+    async def _against(self, peer: PeerId, seen: _Seen) -> str:
+        """What that says against the log, as a sentence; empty if it fits."""
         try:
-            async with parts.db.read() as rx:
+            async with self._parts.db.read() as rx:
                 part = (await audit.read_edge(rx)).part
-                if incarnation < part.incarnation:
+                if seen.incarnation < part.incarnation:
                     return ""  # of before a restore, which is on record: it will see the new tree soon
-                root = await audit_tree.root_at(rx, part, seen.size) if incarnation == part.incarnation else b""
+                root = b"" if seen.incarnation > part.incarnation else await audit_tree.root_at(rx, part, seen.size)
         except LeveretError as error:
             is_short = isinstance(error, NoSuchEvent) or error.code == "audit_damaged"
             return f"witness {peer.short} co-signed {seen.size} events; this log has fewer" if is_short else ""

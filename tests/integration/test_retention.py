@@ -23,6 +23,7 @@ from node.log import make_logger
 from node.metrics import Metrics
 from node.model.audit import AuditType
 from node.sharing.retention import Retention
+from node.sharing.upkeep import UpkeepParts
 from node.store import audit
 from node.store.engine import Database
 from node.store.objects import ObjectStore, PutOutcome
@@ -44,10 +45,9 @@ class Place:
     clock: HandClock
 
     def retention(self, **settings: int) -> Retention:
-        return Retention(
-            db=self.db, store=self.store, settings=StoreSettings(**settings),  # type: ignore[arg-type]  # all ints
-            clock=self.clock, metrics=Metrics(), log=make_logger(io.StringIO()),
-        )  # fmt: skip
+        wanted = StoreSettings(**settings)  # type: ignore[arg-type]  # all ints
+        parts = UpkeepParts(self.db, self.store, wanted, self.clock, Metrics(), make_logger(io.StringIO()))
+        return Retention(parts)
 
     async def hold(self, *studies: int, closed: bool = True) -> None:
         for study in studies:

@@ -14,6 +14,7 @@ from node.log import make_logger
 from node.metrics import Metrics
 from node.model.audit import AuditType
 from node.sharing.scrub import Scrub
+from node.sharing.upkeep import UpkeepParts
 from node.store import audit
 from node.store import scrub as rows
 from node.store.engine import Database
@@ -27,9 +28,7 @@ def scrub_of(
     store: ObjectStore, db: Database, clock: HandClock, log: io.StringIO | None = None, days: int = 30
 ) -> Scrub:
     settings = StoreSettings(scrub_days=days)
-    return Scrub(
-        db=db, store=store, settings=settings, clock=clock, metrics=Metrics(), log=make_logger(log or io.StringIO())
-    )
+    return Scrub(UpkeepParts(db, store, settings, clock, Metrics(), make_logger(log or io.StringIO())))
 
 
 async def fill(directory: Path, studies: int = 3) -> dict[int, Path]:

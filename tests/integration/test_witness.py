@@ -15,12 +15,14 @@ from node.crypto.tlog import consistency_proof, leaf_hash, root_of
 from node.errors.audit import WitnessRefused
 from node.errors.crypto_identity import BadSignature, MalformedNote
 from node.errors.peers import MalformedMessage, RemoteRefusal
+from node.errors.sharing import TooManyRequests
 from node.model.audit import AuditEvent, AuditType
 from node.model.ids import PeerId
 from node.model.trust import TrustEvent
 from node.peers.handlers_witness import MAX_PROOF, WITNESS, AddCheckpoint, Held, Witness, WitnessPort, routes
 from node.sharing.audit import AuditLog, origin_of, witness_name
 from node.sharing.witness import WitnessDesk, Witnesses, WitnessParts
+from node.store import restored
 from node.store import witness as rows
 from node.store.audit import LogPart
 from node.store.engine import Database
@@ -130,9 +132,17 @@ async def test_a_log_that_was_cut_is_caught_by_its_witness_and_by_verify(
         await again.witnesses.round()
         (event,) = await again.events(AuditType.OWN_LOG_CONFLICT)
         assert event.peer == lake.peer_id
+        async with again.db.read() as rx:
+            assert await restored.is_under_review(rx), "put back without a word: treated as a restore"
         await again.witnesses.round()
         assert len(await again.events(AuditType.OWN_LOG_CONFLICT)) == 1, "told once"
         assert await again.cosigners() == []
+        await again.audit.checkpoint()
+        await again.witnesses.round()
+        assert [peer for peer, _ in await again.cosigners()] == [lake.peer_id.full], "it goes on in a new tree"
+        assert await again.witnesses.contradicted_by() == []
+        proof = await again.audit.verify()
+        assert (proof.ok, len(proof.gaps)) == (True, 1)
     (accusation,) = await lake.events(AuditType.PEER_LOG_CONFLICT)
     assert accusation.peer == north.peer_id
     async with lake.db.read() as rx:
@@ -213,6 +223,18 @@ async def test_the_evidence_of_a_peer_has_an_end(two: tuple[Facility, Facility])
     async with lake.db.read() as rx:
         assert len(await rows.conflicts(rx)) == rows.MAX_CONFLICTS
     assert len(await lake.events(AuditType.PEER_LOG_CONFLICT)) == rows.MAX_CONFLICTS
+
+
+async def test_a_peer_cannot_make_a_witness_work_for_ever(
+    two: tuple[Facility, Facility], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.peers.limits.WITNESS_BURST", 3.0)
+    north, lake = two
+    desk = WitnessDesk(WitnessParts(lake.db, lake.identity, lake.trust, lake.clients, SystemClock(), lake.log))
+    for _ in range(3):
+        assert (await desk.add(north.peer_id, shown(north, 7, 7 if _ else 0))).size == 7
+    with pytest.raises(TooManyRequests):
+        await desk.add(north.peer_id, shown(north, 7, 0))
 
 
 class Liar:

@@ -31,6 +31,7 @@ class OfferState(StrEnum):
     ACCEPTED = "ACCEPTED"
     REFUSED = "REFUSED"
     EXPIRED = "EXPIRED"
+    WITHDRAWN = "WITHDRAWN"  # the holder took it back: its consent was revoked, or nothing of it is left
 
 
 class OfferEvent(StrEnum):
@@ -40,6 +41,7 @@ class OfferEvent(StrEnum):
     ACCEPT = "accept"
     REFUSE = "refuse"
     EXPIRE = "expire"
+    WITHDRAW = "withdraw"
 
 
 _S, _E = OfferState, OfferEvent
@@ -52,6 +54,10 @@ OFFER_TRANSITIONS: Mapping[tuple[OfferState, OfferEvent], OfferState] = {
     (_S.OFFERED, _E.ACCEPT): _S.ACCEPTED,
     (_S.OFFERED, _E.REFUSE): _S.REFUSED,
     (_S.OFFERED, _E.EXPIRE): _S.EXPIRED,
+    (_S.QUEUED, _E.WITHDRAW): _S.WITHDRAWN,
+    (_S.OFFERED, _E.WITHDRAW): _S.WITHDRAWN,
+    (_S.WITHDRAWN, _E.WITHDRAW): _S.WITHDRAWN,
+    (_S.WITHDRAWN, _E.REFUSE): _S.WITHDRAWN,  # both sides changed their minds
     (_S.ACCEPTED, _E.ACCEPT): _S.ACCEPTED,
     (_S.REFUSED, _E.REFUSE): _S.REFUSED,
 }

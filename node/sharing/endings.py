@@ -19,6 +19,7 @@ from node.model.instance import StudySummary
 from node.model.transfer import Direction, Transfer, TransferEvent, TransferState
 from node.model.withdrawal import WithdrawalKind
 from node.peers.messages import decode_body
+from node.sharing import taking_back
 from node.sharing.holder import HolderParts
 from node.sharing.inbox import Inbox
 from node.sharing.release import concerns
@@ -63,6 +64,7 @@ class Endings:
         stopped = 0
         for request_id in await requests.released_under(tx, consent_id):
             stopped += await self._stop(tx, request_id, by)
+        await taking_back.revoked(tx, consent_id, by=by, now=self._parts.clock.now())
         waiting = await requests.in_review_under(tx, consent_id)
         refused = await self._inbox.reconsider(tx, waiting, by=by, why="the consent was revoked")
         kept = await copies.under(tx, consent_id)
@@ -78,6 +80,7 @@ class Endings:
         for transfer in await transfers.unfinished(tx, Direction.OUT):
             if await self._is_denied(tx, directive, transfer):
                 stopped += await self._stop(tx, transfer.request_id, by)
+        await taking_back.denied(tx, directive, by=by, now=self._parts.clock.now())
         waiting = await self._waiting(tx, directive.patient, directive.recipient)
         refused = await self._inbox.reconsider(tx, waiting, by=by, why="the patient forbids it")
         kept = await self._denied_copies(tx, directive)

@@ -130,14 +130,24 @@ class Offers:
         return OfferView(offer, text)
 
     async def refused(self, peer: PeerId, offer_id: OfferId, reason: str) -> None:
-        """The recipient does not want it; the directive ends with that. Raises NoSuchOffer."""
+        """The other side ends it: the recipient does not want it, or the holder took it back. Raises NoSuchOffer."""
         async with self._parts.db.write() as tx:
             offer = await rows.get(tx, offer_id)
-            if offer is None or offer.peer != peer or offer.direction is not Direction.OUT:
+            if offer is None or offer.peer != peer:
                 raise NoSuchOffer
-            if offer.state is OfferState.REFUSED:
-                return
-            await self._not_wanted(tx, offer, reason)
+            if offer.direction is Direction.IN:
+                await self._taken_back(tx, offer, reason)
+            elif offer.state is not OfferState.REFUSED:
+                await self._not_wanted(tx, offer, reason)
+
+    async def _taken_back(self, tx: Write, offer: Offer, reason: str) -> None:
+        """An offer to this node that its holder took back; one that is decided stays as it is."""
+        if offer.state is not OfferState.OFFERED:
+            return
+        now, text = self._parts.clock.now(), self._read(offer.peer, offer.token)
+        await rows.move(tx, offer, OfferEvent.WITHDRAW, reason=reason)
+        event = _event(AuditType.OFFER_DECIDED, text, now, f"peer:{offer.peer.compact}", offer.peer)
+        await audit.append(tx, replace(event, outcome=Outcome.REFUSED))
 
     async def _not_wanted(self, tx: Write, offer: Offer, reason: str) -> None:
         """An own offer that its recipient does not take; nothing may be released under it any more."""
@@ -281,7 +291,7 @@ class Offers:
     async def _tell(self, offer: Offer) -> None:
         client = self._parts.clients.get(offer.peer)
         try:
-            if offer.direction is Direction.OUT:
+            if offer.direction is Direction.OUT and offer.state is not OfferState.WITHDRAWN:
                 await client.call("POST", OFFERS, body=offer.token.encode("ascii"))
             else:
                 path = REFUSAL.format(id=offer.offer_id)
@@ -293,8 +303,8 @@ class Offers:
             current = await rows.get(tx, offer.offer_id)  # the answer may have been overtaken by the decision
             if current is not None and current.direction is Direction.OUT and current.state is OfferState.QUEUED:
                 await rows.move(tx, current, OfferEvent.DELIVER)
-            else:
-                await rows.told(tx, offer)
+            elif current is None or current.state is not OfferState.WITHDRAWN or offer.state is OfferState.WITHDRAWN:
+                await rows.told(tx, offer)  # one that was taken back while it was delivered is still to be told
 
     async def _not_told(self, offer: Offer, error: LeveretError) -> None:
         """What the other side refuses for good is over; anything else may pass."""

@@ -40,6 +40,7 @@ from node.model.withdrawal import (
 from node.peers.client import PeerClients
 from node.peers.handlers_withdrawals import WITHDRAWALS
 from node.peers.withdrawal_messages import MAX_ACK_BYTES, decode_ack, encode_notice
+from node.sharing import taking_back
 from node.sharing.serve import ObjectServer
 from node.sharing.trust import TrustList
 from node.store import audit, corrections, hiding, tombstones, transfers
@@ -137,6 +138,7 @@ class Withdrawals:
                 token = sign_jws(parts.identity, JwsType.WITHDRAWAL, encode_notice(notice))
                 await rows.add_notice(tx, withdrawal.withdrawal_id, notice, token)
         await self._stop_releases(tx, matter.study, by)
+        await taking_back.withdrawn(tx, matter.study, by=by, now=now)
         notices = await rows.notices_of(tx, withdrawal.withdrawal_id)
         await audit.append(tx, _withdrawn_event(withdrawal, len({n.peer for n in notices})))
         tx.after_commit(self._wake.set)

@@ -15,6 +15,7 @@ _COLUMNS = (
     "offer_id, direction, peer, state, token, consent_id, request_id, reason, made_by, created_at, expires_at, untold,"
     " attempts, code, studies"
 )
+_OPEN = "direction = 'out' AND state IN ('QUEUED', 'OFFERED')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +142,31 @@ async def expire(tx: Write, now: int) -> int:
     )
 
 
+async def open_under(rx: Read, consent_id: ConsentId) -> list[Offer]:
+    """The own offers under this directive that nobody has decided."""
+    sql = f"SELECT {_COLUMNS} FROM offer WHERE {_OPEN} AND consent_id = ?"  # noqa: S608 - fixed texts
+    return [_offer(row) for row in await rx.fetch_all(sql, (consent_id.value,))]
+
+
+async def open_of(rx: Read, study: StudyInstanceUID) -> list[Offer]:
+    """The own offers of this study, perhaps with others, that nobody has decided."""
+    rows = await rx.fetch_all(
+        f"SELECT {_COLUMNS} FROM offer WHERE {_OPEN} AND EXISTS (SELECT 1 FROM json_each(studies) WHERE value = ?)",  # noqa: S608 - fixed texts
+        (str(study),),
+    )
+    return [_offer(row) for row in rows]
+
+
+async def open_to(rx: Read, peer: PeerId | None) -> list[Offer]:
+    """The own offers to this peer, or to all, that nobody has decided."""
+    sql = f"SELECT {_COLUMNS} FROM offer WHERE {_OPEN} AND (?1 IS NULL OR peer = ?1)"  # noqa: S608 - fixed texts
+    return [_offer(row) for row in await rx.fetch_all(sql, (peer and peer.digest,))]
+
+
 async def accept_released(tx: Write, peer: PeerId, scope: Collection[StudyInstanceUID]) -> None:
     """A release to ``peer``: the open offers whose studies it has are accepted with that."""
     rows = await tx.fetch_all(
-        f"SELECT {_COLUMNS} FROM offer WHERE direction = 'out' AND peer = ? AND state IN ('QUEUED', 'OFFERED')",  # noqa: S608 - fixed texts
+        f"SELECT {_COLUMNS} FROM offer WHERE {_OPEN} AND peer = ?",  # noqa: S608 - fixed texts
         (peer.digest,),
     )
     for offer in map(_offer, rows):

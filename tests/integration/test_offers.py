@@ -19,7 +19,7 @@ from node.errors.sharing import RequestMalformed, TooManyRequests
 from node.errors.trust import UnknownPeer
 from node.model.access import Caller, Role
 from node.model.audit import AuditType, Outcome
-from node.model.directive import Directive
+from node.model.directive import Directive, DirectiveOrder, Effect
 from node.model.ids import PatientKey, PeerId, StudyInstanceUID
 from node.model.instance import Demographics
 from node.model.offer import MAX_PENDING, OFFER_SECONDS, OfferedStudy, OfferId, OfferState, OfferText
@@ -137,6 +137,79 @@ async def test_an_offer_that_was_taken_back_releases_nothing(two: Two) -> None:
     request_id = await lake.offers.accept((await lake.only()).offer.offer_id, caller=DOCTOR)
     view = await lake.node.requests.wait(request_id)
     assert (view.state, view.code) == ("REFUSED", "not_released")
+
+
+async def test_an_offer_ends_with_the_consent_it_rests_on_and_the_other_side_is_told(two: Two) -> None:
+    north, lake = two
+    made = await north.offers.make(lake.peer_id, [UID], "second opinion", caller=DOCTOR)
+    await until(lambda: state_is(north, OfferState.OFFERED))
+    assert made.offer.consent_id is not None
+    await north.node.consents.revoke(made.offer.consent_id, by="user:op")
+    assert await state_is(north, OfferState.WITHDRAWN)
+    await until(lambda: state_is(lake, OfferState.WITHDRAWN))
+    assert (await lake.only()).offer.reason == "consent_revoked"
+    with pytest.raises(OfferNotPending):
+        await lake.offers.accept(made.offer.offer_id, caller=DOCTOR)
+    for facility in two:
+        (event,) = await facility.node.events(AuditType.OFFER_DECIDED)
+        assert event.outcome is Outcome.REFUSED
+
+
+async def test_an_offer_ends_when_the_patient_forbids_it(two: Two) -> None:
+    north, lake = two
+    await north.offers.make(lake.peer_id, [UID], "second opinion", caller=DOCTOR)
+    await until(lambda: arrived(lake))
+    forbidden = DirectiveOrder(north.node.patient(OTHER), Effect.DENY)
+    await north.node.consents.add(forbidden, by="user:op")
+    assert not await state_is(north, OfferState.WITHDRAWN), "another patient"
+    await north.node.consents.add(DirectiveOrder(north.node.patient(STUDY), Effect.DENY, lake.peer_id), by="user:op")
+    assert await state_is(north, OfferState.WITHDRAWN)
+    await until(lambda: state_is(lake, OfferState.WITHDRAWN))
+
+
+async def test_an_offer_ends_with_its_last_study(two: Two) -> None:
+    north, lake = two
+    later = replace(STUDY, seed=3)
+    await north.node.hold(later)
+    studies = [UID, StudyInstanceUID(later.study_uid)]
+    await north.offers.make(lake.peer_id, studies, "second opinion", caller=DOCTOR)
+    await until(lambda: arrived(lake))
+    await north.node.withdrawals.withdraw(studies[0], "wrong side", by="user:op")
+    assert not await state_is(north, OfferState.WITHDRAWN), "something is left"
+    await north.node.withdrawals.withdraw(studies[1], "wrong side", by="user:op")
+    assert await state_is(north, OfferState.WITHDRAWN)
+    await until(lambda: state_is(lake, OfferState.WITHDRAWN))
+    assert (await lake.only()).offer.reason == "study_changed"
+
+
+async def test_an_offer_that_nobody_heard_of_is_taken_back_in_silence(two: Two) -> None:
+    north, lake = two
+    await north.node.trust.suspend(lake.peer_id)
+    await lake.node.trust.suspend(north.peer_id)
+    await north.node.trust.resume(lake.peer_id)
+    made = await north.offers.make(lake.peer_id, [UID], "second opinion", caller=DOCTOR)
+    assert made.offer.consent_id is not None
+    await north.node.consents.revoke(made.offer.consent_id, by="user:op")
+    await lake.node.trust.resume(north.peer_id)
+    north.offers.peer_seen(lake.peer_id)
+
+    async def is_settled() -> bool:
+        offer = (await north.only()).offer
+        return offer.state is OfferState.WITHDRAWN and not offer.untold
+
+    await until(is_settled)
+    assert await lake.offers.page() == []
+
+
+async def test_a_decision_stands_though_the_holder_changes_its_mind(two: Two) -> None:
+    north, lake = two
+    made = await north.offers.make(lake.peer_id, [UID], "second opinion", caller=DOCTOR)
+    await until(lambda: arrived(lake))
+    await lake.offers.refuse(made.offer.offer_id, "not our patient", caller=DOCTOR)
+    await lake.offers.refused(north.peer_id, made.offer.offer_id, "consent_revoked")
+    assert await state_is(lake, OfferState.REFUSED)
+    with pytest.raises(NoSuchOffer):
+        await lake.offers.refused(lake.peer_id, made.offer.offer_id, "")
 
 
 async def test_only_what_was_offered_is_released(two: Two) -> None:

@@ -479,6 +479,21 @@ async def test_who_opted_out_is_released_by_no_word_of_others(north: SharingNode
     )
 
 
+async def test_emergencies_that_wait_take_their_place_under_the_cap(north: SharingNode, asker: Asker) -> None:
+    stranger = Subject(None, Demographics("Else^Somebody", "", ""))
+    waiting = [asker.request(purpose=PurposeOfUse.ETREAT, subject=stranger) for _ in range(2)]
+    for request in waiting:
+        assert (await asker.send(request, GLASS)).verdict is Verdict.REVIEW
+    third = asker.request(purpose=PurposeOfUse.ETREAT)
+    assert (await asker.send(third, GLASS)).verdict is Verdict.REFUSE, "the cap is two a day"
+    assert (await north.inbox.one(waiting[0].request_id)).word == GLASS.reason
+    await north.inbox.refuse(waiting[0].request_id, reason="not an emergency", by=ACTOR)
+    fourth = asker.request(purpose=PurposeOfUse.ETREAT)
+    assert (await asker.send(fourth, GLASS)).verdict is Verdict.PERMIT, "a refused one leaves its place"
+    await north.inbox.release(waiting[1].request_id, by=ACTOR)  # what waited is not refused for having waited
+    assert await north.emergencies.pending() == 2
+
+
 # Revoking
 
 

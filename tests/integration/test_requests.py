@@ -15,6 +15,7 @@ from node.config import ConsentSettings
 from node.crypto import sharecode
 from node.crypto.identity import Identity
 from node.crypto.jws import JwsType, sign_jws, verify_jws
+from node.errors.access import InvalidInput
 from node.errors.codes import ShareCodeMalformed, ShareCodeMistyped
 from node.errors.crypto_identity import MalformedJws
 from node.errors.sharing import (
@@ -40,6 +41,7 @@ from node.errors.sharing import (
 from node.errors.trust import PeerNotTrusted, UnknownPeer
 from node.model.audit import AuditType
 from node.model.consent import CodeState, ConsentId, PurposeOfUse, code_state
+from node.model.directive import DirectiveOrder, Effect
 from node.model.ids import PatientKey, PeerId, RequestId, StudyInstanceUID, StudyRef
 from node.model.instance import Demographics
 from node.model.release import DecisionNotice, Receipt, Verdict
@@ -541,6 +543,55 @@ async def test_a_peer_without_auto_release_waits_and_new_reasons_are_looked_at(
     code = await north.code_for(STUDY)
     assert await asker.ask(code) == "review"
     assert [e.reasons for e in await north.inbox.page()][-1] == ("policy",)
+
+
+async def test_what_changed_is_put_up_afresh_so_that_it_can_be_decided(
+    north: SharingNode, lake: SharingNode, asker: Asker
+) -> None:
+    request = asker.request(subject=SOMEBODY_ELSE)
+    await asker.send(asker.token(request, await north.code_for(STUDY)))
+    await north.trust.set_policy(lake.peer_id, {"auto_release": "false"})
+    (entry,) = await north.inbox.page()
+    assert "policy" in entry.reasons, "the list shows what holds now"
+    with pytest.raises(ReviewChanged):
+        await north.inbox.release(request.request_id, by=ACTOR)
+    assert await north.inbox.release(request.request_id, by=ACTOR) == (UID,), "now it was looked at"
+
+
+async def test_a_part_is_released_and_no_study_that_nobody_looked_at(north: SharingNode, asker: Asker) -> None:
+    second = CtStudy(instances=1, rows=16, seed=77)
+    await north.hold(second)
+    other = StudyInstanceUID(second.study_uid)
+    request = asker.request(UID, other, subject=SOMEBODY_ELSE)
+    code = await north.code_for(STUDY)
+    await asker.send(asker.token(request, code))
+    entry = await north.inbox.one(request.request_id)
+    assert (set(entry.studies), entry.asked) == ({UID, other}, 2)
+    assert {study.study_instance_uid for study in entry.held} == {UID, other}
+    with pytest.raises(InvalidInput):
+        await north.inbox.release(request.request_id, by=ACTOR, studies=[])
+    with pytest.raises(ReviewChanged):
+        await north.inbox.release(request.request_id, by=ACTOR, studies=[StudyInstanceUID("1.2.3")])
+    with pytest.raises(ReviewChanged):
+        await north.inbox.release(request.request_id, by=ACTOR, studies=[UID], reasons=["name_conflict"])
+    assert (await north.share_codes.page())[0].used == 0
+    released = await north.inbox.release(request.request_id, by=ACTOR, studies=[other], reasons=entry.reasons)
+    assert released == (other,)
+    assert (await north.requests.transfer(request.request_id)).studies == (other,)
+    decided = (await north.events(AuditType.REQUEST_DECIDED))[-1]
+    assert (decided.detail["asked"], decided.detail["released"]) == (2, 1)
+
+
+async def test_what_the_scope_gained_meanwhile_is_not_released_unseen(north: SharingNode, asker: Asker) -> None:
+    second = CtStudy(instances=1, rows=16, seed=78)
+    other = StudyInstanceUID(second.study_uid)
+    request = asker.request(UID, other, subject=SOMEBODY_ELSE)
+    await north.consents.add(DirectiveOrder(north.patient(STUDY), Effect.PERMIT), by=ACTOR)
+    await asker.send(asker.token(request, None))
+    await north.hold(second)  # the patient's, and the directive covers it
+    with pytest.raises(ReviewChanged):
+        await north.inbox.release(request.request_id, by=ACTOR)
+    assert set(await north.inbox.release(request.request_id, by=ACTOR)) == {UID, other}
 
 
 async def test_nothing_is_released_to_a_peer_that_was_shut_out_meanwhile(

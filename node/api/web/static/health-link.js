@@ -280,7 +280,7 @@
     constructor(images, failed) {
       this.images = images
       this.failed = failed
-      this.root = one('[data-viewer]')
+      this.root = one('[data-light-box]')
       this.stage = one('[data-stage]')
       this.image = one('[data-image]')
       this.slide = one('[data-slide]')

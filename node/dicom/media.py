@@ -6,6 +6,7 @@ no directory record stays on the medium and is not referenced (PS3.10 section 8.
 """
 
 import itertools
+import re
 import struct
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ from node.model.instance import StoredInstance, StudySummary
 DIRECTORY_NAME = "DICOMDIR"
 MAX_FILES = 999_999  # that six digits can name
 FILE_SET_ID = "LEVERET"  # CS, at most 16 characters
-_MAX_CS, _MAX_SH, _MAX_LO, _MAX_PN = 16, 16, 64, 64
+_MAX_PN = 64  # characters of one group of a name
 _UNDATED, _TIMELESS = "19000101", "000000"  # type 1 in a record where the instance says nothing
 _IN_USE = 0xFFFF
 _ITEM, _RECORDS = 0xFFFEE000, 0x00041220
@@ -51,7 +52,20 @@ _VRS: Mapping[int, str] = {
     _DOCUMENT_TITLE: "ST", _DOCUMENT_TYPE: "LO", _LABEL: "CS", _DESCRIPTION: "LO", _MADE_ON: "DA", _MADE_AT: "TM",
     _MADE_BY: "PN",
 }  # fmt: skip
-_MOST = {"CS": _MAX_CS, "SH": _MAX_SH, "LO": _MAX_LO, "PN": _MAX_PN, "DA": 8, "TM": 14, "IS": 12, "DT": 26, "ST": 1024}
+_MOST = {"CS": 16, "SH": 16, "LO": 64, "ST": 1024}  # characters; the others are bounded by their form
+_FORMS = {
+    "DA": re.compile(r"[0-9]{8}"),
+    "TM": re.compile(r"[0-9]{2}([0-9]{2}([0-9]{2}(\.[0-9]{1,6})?)?)?"),
+    "DT": re.compile(r"[0-9]{4,14}(\.[0-9]{1,6})?([+-][0-9]{4})?"),
+    "IS": re.compile(r"[+-]?[0-9]{1,10}"),
+}
+_NO_CODE = re.compile(r"[^A-Z0-9_ ]")
+_DEFAULTS = {  # of what must not be empty in a record (type 1) and may be in an instance
+    _ID: "UNKNOWN", _STUDY_DATE: _UNDATED, _STUDY_TIME: _TIMELESS, _STUDY_ID: "1", _MODALITY: "OT",
+    _SERIES_NUMBER: "0", _NUMBER: "0", _CONTENT_DATE: _UNDATED, _CONTENT_TIME: _TIMELESS, _LABEL: "UNNAMED",
+    _MADE_ON: _UNDATED, _MADE_AT: _TIMELESS, _COMPLETION: "PARTIAL", _VERIFICATION: "UNVERIFIED",
+    _DOCUMENT_TYPE: "application/octet-stream",
+}  # fmt: skip
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 # Directory Record Type (0004,1430) by SOP class, where it is not IMAGE (PS3.3 table F.4-1).
@@ -186,38 +200,38 @@ def _tree(
 
 def _patient(study: StudySummary) -> Keys:
     who = study.demographics
-    return {_NAME: who.name, _ID: study.patient.patient_id or "UNKNOWN", _BIRTH_DATE: who.birth_date, _SEX: who.sex}
+    return {_NAME: who.name, _ID: study.patient.patient_id, _BIRTH_DATE: who.birth_date, _SEX: who.sex}
 
 
 def _study(study: StudySummary) -> Keys:
     return {
-        _STUDY_DATE: study.date or _UNDATED,
-        _STUDY_TIME: study.time or _TIMELESS,
+        _STUDY_DATE: study.date,
+        _STUDY_TIME: study.time,
         _ACCESSION: study.accession_number,
         _STUDY_DESCRIPTION: study.description,
         _STUDY: study.study_instance_uid,
-        _STUDY_ID: study.study_id or "1",
+        _STUDY_ID: study.study_id,
     }
 
 
 def _series(instance: StoredInstance) -> Keys:
     header = instance.header
     return {
-        _MODALITY: header.modality or "OT",
+        _MODALITY: header.modality,
         _SERIES_DESCRIPTION: header.series_description,
         _SERIES: header.series_instance_uid,
-        _SERIES_NUMBER: header.series_number or "0",
+        _SERIES_NUMBER: header.series_number,
     }
 
 
 def _instance(instance: StoredInstance, kind: str, facts: Facts) -> Keys:
-    number = instance.header.instance_number or "0"
+    number = instance.header.instance_number
     header = instance.header
     if kind == "IMAGE":
         return {_NUMBER: number, _ROWS: min(header.rows, _IN_USE), _COLUMNS: min(header.columns, _IN_USE)}
     when: Keys = {
-        _CONTENT_DATE: _text(facts, _CONTENT_DATE) or header.study_date or _UNDATED,
-        _CONTENT_TIME: _text(facts, _CONTENT_TIME) or header.study_time or _TIMELESS,
+        _CONTENT_DATE: _text(facts, _CONTENT_DATE) or header.study_date,
+        _CONTENT_TIME: _text(facts, _CONTENT_TIME) or header.study_time,
         _NUMBER: number,
     }
     if kind == "WAVEFORM":
@@ -225,21 +239,21 @@ def _instance(instance: StoredInstance, kind: str, facts: Facts) -> Keys:
     if kind == "PRESENTATION":
         return {
             _NUMBER: number,
-            _LABEL: _text(facts, _LABEL).upper() or "UNNAMED",
+            _LABEL: _text(facts, _LABEL),
             _DESCRIPTION: _text(facts, _DESCRIPTION),
-            _MADE_ON: _text(facts, _MADE_ON) or _UNDATED,
-            _MADE_AT: _text(facts, _MADE_AT) or _TIMELESS,
+            _MADE_ON: _text(facts, _MADE_ON),
+            _MADE_AT: _text(facts, _MADE_AT),
             _MADE_BY: _text(facts, _MADE_BY),
         }
     if kind == "ENCAP DOC":
         document: Keys = {_DOCUMENT_TITLE: _text(facts, _DOCUMENT_TITLE), _CONCEPT: _concept(facts)}
-        return {**when, **document, _DOCUMENT_TYPE: _text(facts, _DOCUMENT_TYPE) or "application/octet-stream"}
+        return {**when, **document, _DOCUMENT_TYPE: _text(facts, _DOCUMENT_TYPE)}
     when[_CONCEPT] = _concept(facts) or [
         {_CODE_VALUE: "121181", _CODING_SCHEME: "DCM", _MEANING: "DICOM Object Catalog"}
     ]
     if kind == "SR DOCUMENT":
-        when[_COMPLETION] = _text(facts, _COMPLETION) or "PARTIAL"
-        when[_VERIFICATION] = _text(facts, _VERIFICATION) or "UNVERIFIED"
+        when[_COMPLETION] = _text(facts, _COMPLETION)
+        when[_VERIFICATION] = _text(facts, _VERIFICATION)
         verified = [_text(item, _VERIFIED_AT) for item in _items(facts, _VERIFIERS)]
         if when[_VERIFICATION] == "VERIFIED" and any(verified):
             when[_VERIFIED_AT] = max(verified)
@@ -250,7 +264,7 @@ def _concept(facts: Facts) -> list[Mapping[int, Value]]:
     for item in _items(facts, _CONCEPT)[:1]:
         found = {tag: _text(item, tag) for tag in (_CODE_VALUE, _CODING_SCHEME, _MEANING)}
         if all(found.values()):
-            return [{tag: _clean(text, _VRS[tag]) for tag, text in found.items()}]
+            return [{tag: _clean(tag, text) for tag, text in found.items()}]
     return []
 
 
@@ -283,7 +297,7 @@ def _encode_record(record: _Record) -> bytes:
             0x00041511: header.sop_instance_uid,
             0x00041512: record.file.syntax,
         }
-    keys = {tag: _clean(value, _VRS[tag]) if isinstance(value, str) else value for tag, value in record.keys.items()}
+    keys = {tag: _clean(tag, value) if isinstance(value, str) else value for tag, value in record.keys.items()}
     if not _is_ascii(keys):
         keys[_CHARACTER_SET] = "ISO_IR 192"
     body = _encode(fixed) + _encode(keys)
@@ -300,14 +314,19 @@ def _is_ascii(keys: Mapping[int, Value]) -> bool:
     return True
 
 
-def _clean(text: str, vr: str) -> str:
-    """What may stand in a value of this VR: one value, without control characters, not too long."""
+def _clean(tag: int, text: str) -> str:
+    """What may stand in a value of this element: one value, valid for its VR; else what stands for none."""
+    vr = _VRS[tag]
     if vr == "UI":
         return text
-    plain = "".join(char if char.isprintable() else " " for char in text.split("\\", 1)[0])
+    plain = "".join(char if char.isprintable() else " " for char in text.split("\\", 1)[0]).strip()
     if vr == "PN":
-        return "=".join(group[:_MAX_PN] for group in plain.split("=")[:3])
-    return plain.strip()[: _MOST[vr]]
+        plain = "=".join(group[:_MAX_PN] for group in plain.split("=")[:3])
+    elif vr == "CS":
+        plain = _NO_CODE.sub("_", plain.upper())
+    elif vr in _FORMS and not _FORMS[vr].fullmatch(plain):
+        plain = ""
+    return plain[: _MOST.get(vr)] or _DEFAULTS.get(tag, "")
 
 
 def _encode(keys: Mapping[int, Value]) -> bytes:

@@ -42,6 +42,11 @@ def cut(call: Call, found: Sequence[_T]) -> tuple[Sequence[_T], str | None]:
     return part(call, found[window.offset : window.offset + window.ahead])
 
 
+def given(value: _T | msgspec.UnsetType) -> _T | None:
+    """A parameter, None if it was not sent; a field that may be None would take the text ``null`` for it."""
+    return None if isinstance(value, msgspec.UnsetType) else value
+
+
 def following(call: Call, **changes: int) -> str:
     """The address of the same list with other numbers."""
     query = {**call.request.query, **{name: str(value) for name, value in changes.items()}}

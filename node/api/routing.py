@@ -80,6 +80,7 @@ class Route:
     query: type[msgspec.Struct] | None = None  # parameters of the query; None: the handler reads them itself
     answer: Any = None  # the type (struct or TypedDict) that `handler` returns, if that is JSON
     media: tuple[str, ...] = ()  # of an answer that is no JSON
+    errors: tuple[int, ...] = ()  # statuses that can come beyond those of its method and address
     any_scope: bool = False  # a token needs no scope for it
     upload: bool = False  # the handler reads the body itself
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from aiohttp import web
 
-from node.api.paging import MAX_OFFSET, following
+from node.api.paging import MAX_OFFSET, following, given
 from node.api.rest.access import OVERSIGHT
 from node.api.rest.shapes.system import ConsistencyShown, EventList, EventShown, InclusionShown, ProofShown
 from node.api.routing import Call, Route
@@ -30,7 +30,7 @@ class EventQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """Which events: ``types`` comma-separated, older than position ``before``."""
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_PAGE)] = _DEFAULT_PAGE
-    before: Annotated[int, msgspec.Meta(ge=0, le=MAX_OFFSET)] | None = None
+    before: Annotated[int, msgspec.Meta(ge=0, le=MAX_OFFSET)] | msgspec.UnsetType = msgspec.UNSET
     types: Annotated[str, msgspec.Meta(max_length=4096)] = ""
 
 
@@ -89,6 +89,7 @@ class AuditResource:
                 OVERSIGHT,
                 "Prove that it only grew",
                 query=Sizes,
+                errors=(404,),
                 answer=ConsistencyShown,
             ),
         ]
@@ -100,7 +101,7 @@ class AuditResource:
             types = tuple(AuditType(name) for name in asked.types.split(",") if name)
         except ValueError as exc:
             raise InvalidInput("types") from exc
-        rows = await self._log.page(before=asked.before, limit=asked.limit, types=types)
+        rows = await self._log.page(before=given(asked.before), limit=asked.limit, types=types)
         more = len(rows) == asked.limit and rows[-1].position > 0
         return {
             "events": [_shown(row) for row in rows],

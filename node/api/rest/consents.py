@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from node.api.paging import Window, cut
+from node.api.paging import Window, cut, given
 from node.api.rest.access import CLINICAL, OVERSIGHT
 from node.api.rest.inbox import named_request
 from node.api.rest.shapes.sharing import (
@@ -100,15 +100,15 @@ class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class WhoseConsents(Window, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Consents of one patient (of this facility, or of ``issuer``), or of all."""
 
-    patient_id: Annotated[str, _SHORT] | None = None
-    issuer: Annotated[str, _SHORT] | None = None
+    patient_id: Annotated[str, _SHORT] | msgspec.UnsetType = msgspec.UNSET
+    issuer: Annotated[str, _SHORT] | msgspec.UnsetType = msgspec.UNSET
 
 
 class WhoseKeys(Window, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Keys of one patient (of this facility, or of ``issuer``)."""
 
     patient_id: Annotated[str, _SHORT]
-    issuer: Annotated[str, _SHORT] | None = None
+    issuer: Annotated[str, _SHORT] | msgspec.UnsetType = msgspec.UNSET
 
 
 class WhichEmergencies(Window, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -273,7 +273,8 @@ class ConsentsResource:
     async def list(self, call: Call) -> ConsentList:
         """All, or those of one patient."""
         asked: WhoseConsents = call.asked
-        patient = None if asked.patient_id is None else self._patient(asked.patient_id, asked.issuer)
+        named = given(asked.patient_id)
+        patient = None if named is None else self._patient(named, given(asked.issuer))
         found, more = cut(call, await self._consents.page(patient, by=call.caller.actor))
         return {"consents": [_shown(one) for one in found], "next": more}
 
@@ -291,7 +292,7 @@ class ConsentsResource:
     async def keys(self, call: Call) -> PatientKeyList:
         """Keys of one patient."""
         asked: WhoseKeys = call.asked
-        patient = self._patient(asked.patient_id, asked.issuer)
+        patient = self._patient(asked.patient_id, given(asked.issuer))
         found, more = cut(call, await self._consents.keys(patient, by=call.caller.actor))
         return {"keys": [_shown_key(key) for key in found], "next": more}
 

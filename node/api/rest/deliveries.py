@@ -5,7 +5,7 @@ from typing import Annotated
 
 import msgspec
 
-from node.api.paging import Window, cut, part
+from node.api.paging import Window, cut, given, part
 from node.api.rest.access import CLINICAL
 from node.api.rest.events import EVENTS, answer_events
 from node.api.rest.shapes.sharing import DeliveredList, DeliveredShown, DeliveryList, DeliveryNamed, DeliveryShown
@@ -29,13 +29,13 @@ class NewDelivery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class WhichDeliveries(Window, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All, or those of one ``request``."""
 
-    request: Annotated[str, msgspec.Meta(max_length=64)] | None = None
+    request: Annotated[str, msgspec.Meta(max_length=64)] | msgspec.UnsetType = msgspec.UNSET
 
 
 class WhichInstances(Window, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All, or those of one ``outcome``."""
 
-    outcome: Sent | None = None
+    outcome: Sent | msgspec.UnsetType = msgspec.UNSET
 
 
 class DeliveriesResource:
@@ -91,11 +91,12 @@ class DeliveriesResource:
     async def list(self, call: Call) -> DeliveryList:
         """A page of all, or of those of one request."""
         asked: WhichDeliveries = call.asked
-        if asked.request is None:
+        request = given(asked.request)
+        if request is None:
             found, more = part(call, await self._deliveries.page(limit=asked.ahead, offset=asked.offset))
         else:
             try:
-                found, more = cut(call, await self._deliveries.of_request(RequestId.parse(asked.request)))
+                found, more = cut(call, await self._deliveries.of_request(RequestId.parse(request)))
             except ValueError as exc:
                 raise InvalidInput("request") from exc
         return {"deliveries": [_shown(delivery) for delivery in found], "next": more}
@@ -113,7 +114,8 @@ class DeliveriesResource:
     async def instances(self, call: Call) -> DeliveredList:
         """Its instances, or those of one outcome."""
         asked: WhichInstances = call.asked
-        kinds = [] if asked.outcome is None else [asked.outcome]
+        outcome = given(asked.outcome)
+        kinds = [] if outcome is None else [outcome]
         outcomes = await self._deliveries.outcomes(_named(call), kinds=kinds, limit=asked.ahead, offset=asked.offset)
         found, more = part(call, outcomes)
         return {"instances": [_shown_instance(outcome) for outcome in found], "next": more}

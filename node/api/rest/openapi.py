@@ -196,7 +196,7 @@ def _header_parameters(route: Route) -> list[dict[str, Any]]:
 def _responses(route: Route, schemas: Schemas) -> dict[str, Any]:
     found: dict[str, Any] = {str(route.status): _success(route, schemas)}
     found |= dicomweb.successes_of(route)
-    errors = {*_ALWAYS, *dicomweb.errors_of(route)}
+    errors = {*_ALWAYS, *route.errors, *dicomweb.errors_of(route)}
     if route.roles or route.path == "/api/v1/session":
         errors.update(_KNOWN)
     if "{" in route.path:

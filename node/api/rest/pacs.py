@@ -14,7 +14,7 @@ from node.model.pacs import Pacs
 from node.sharing.pacs import PacsDirectory
 from node.sharing.pacs_test import Finding, try_pacs
 
-_MAX_CA = 256 * 1024  # characters of PEM
+_MAX_CA = 32 * 1024  # characters of PEM: a dozen certificates
 _MAX_NETWORKS = 32
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import msgspec
 
-from node.api.paging import Window, cut
+from node.api.paging import Window, cut, given
 from node.api.rest.access import CLINICAL, OPERATION
 from node.api.rest.shapes.images import (
     NoticeShown,
@@ -38,7 +38,7 @@ class NewWithdrawal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class WhichWithdrawals(Window, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All, or that of one ``study``."""
 
-    study: Annotated[str, msgspec.Meta(max_length=64)] | None = None
+    study: Annotated[str, msgspec.Meta(max_length=64)] | msgspec.UnsetType = msgspec.UNSET
 
 
 class OneStudy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -94,6 +94,7 @@ class WithdrawalsResource:
                 CLINICAL,
                 "The revisions of a study",
                 query=OneStudy,
+                errors=(404,),
                 answer=RevisionsShown,
             ),
         ]
@@ -101,7 +102,8 @@ class WithdrawalsResource:
     async def list(self, call: Call) -> WithdrawalList:
         """Last first."""
         asked: WhichWithdrawals = call.asked
-        study = None if asked.study is None else StudyInstanceUID.parse(asked.study)
+        named = given(asked.study)
+        study = None if named is None else StudyInstanceUID.parse(named)
         found, more = cut(call, await self._withdrawals.page(study=study))
         return {"withdrawals": [shown_withdrawal(one) for one in found], "next": more}
 

@@ -72,7 +72,10 @@ class ObjectDamaged(IntegrityError):
     """A stored object does not pass its integrity check; nothing of it was handed out."""
 
     code = "object_damaged"
-    advice = "Restore the data directory's packs from a backup, or ask the facility it came from again."
+    advice = (
+        "Send the same image again (from the PACS or the medium it came from), or ask the facility it came from again:"
+        " it then takes the damaged one's place. Otherwise restore the data directory's packs from a backup."
+    )
 
 
 class BlockDamaged(IntegrityError):

@@ -1,7 +1,8 @@
 """What the packs hold becomes rows. One function for the indexer, for replay after a crash and for admission.
 
 What the put decided is decided again here, so that the same records lead to the same index in whatever order and
-however often they are read: an instance that is there already is left out, one that contradicts it is put aside.
+however often they are read: an instance that is there already is left out, one that contradicts it is put aside. A
+second record of the same bytes exists only because the first one was found damaged: it takes its place.
 """
 
 from collections import Counter
@@ -84,11 +85,13 @@ async def add_visible(tx: Write, entries: Sequence[Entry], added: Added) -> None
     held = await _held(tx, uids)
     stones = await tombstones.of_studies(tx, {e.meta.header.study_instance_uid for e in entries})
     batch = _Batch(tx)
+    again: list[Entry] = []
     for entry in entries:
         uid = str(entry.meta.header.sop_instance_uid)
         known = held.setdefault(uid, _Held())
         if entry.meta.digest in known.digests:
             added.same += 1
+            again.append(entry)
             continue
         buried = [s for s in stones.get(entry.meta.header.study_instance_uid, ()) if s.covers(entry.meta)]
         if buried and not known.taken:
@@ -102,6 +105,8 @@ async def add_visible(tx: Write, entries: Sequence[Entry], added: Added) -> None
         else:
             added.quarantined += await _put_aside(tx, entry, reason)
     await batch.write()
+    for entry in again:
+        await _repair(tx, entry)
     await tx.execute(
         "DELETE FROM quarantine WHERE uid IN (SELECT value FROM json_each(?)) AND EXISTS"
         " (SELECT 1 FROM instance i WHERE i.uid = quarantine.uid AND i.digest = quarantine.digest)",
@@ -280,6 +285,25 @@ def _origin(entry: Entry) -> bytes | None:
 
 def _key(patient: PatientKey) -> tuple[str, str]:
     return patient.issuer, patient.patient_id
+
+
+async def _repair(tx: Write, entry: Entry) -> None:
+    """Let the instance's row point to this record; one that a transfer brought only if the other is known damaged."""
+    old = await tx.fetch_value(
+        "SELECT object_id FROM instance WHERE uid = ?1 AND digest = ?2 AND object_id <> ?3"
+        " AND (?4 OR object_id IN (SELECT object_id FROM damaged_object))",
+        (
+            str(entry.meta.header.sop_instance_uid), entry.meta.digest.value, entry.object_id.value,
+            entry.meta.transfer is None,
+        ),
+    )  # fmt: skip
+    if old is None:
+        return
+    await tx.execute(
+        "UPDATE instance SET object_id = ?, pack = ?, offset = ? WHERE object_id = ?",
+        (entry.object_id.value, entry.pack, entry.offset, old),
+    )
+    await tx.execute("DELETE FROM damaged_object WHERE object_id = ?", (old,))
 
 
 async def _hide(tx: Write, entry: Entry, reason: HiddenReason) -> int:

@@ -30,6 +30,7 @@ from node.store.pack_format import Buffer, QuarantineReason, RecordBuilder, Reco
 from node.store.packing import AsItIs, Form, PackingStream
 from node.store.packs import Disk, Done, Pack, Written
 from node.store.preparing import Preparation
+from node.store.replay import is_intact
 from node.store.spaces import Space, Spaces
 from node.store.waiting import Steady, Turns, steadily
 from node.store.workers import Workers
@@ -244,6 +245,14 @@ class Intake:
     def _width(self, header: InstanceHeader) -> int:
         return element_width(header) if self._compress else 0  # 0: kept as it is
 
+    def is_damaged(self, held: Known, space: Space) -> bool:
+        """Whether a visible object is not what was stored, so that the same bytes are to be stored anew; in a thread.
+
+        Whoever sends again what is held is told that it is: so all of it is read, down to the last byte.
+        """
+        place = self._in_index.place(held.object_id) if held.kind is Kind.VISIBLE else None
+        return place is not None and not is_intact(self._directory, *place, held.object_id, space.key)
+
     def retire(self, study: StudyInstanceUID | None = None, transfer: RequestId | None = None) -> list[Pack]:
         """Seal the open packs of ``study``, or of ``transfer``, or all of them; returns them."""
         chosen = [
@@ -318,7 +327,9 @@ class Intake:
             raise DigestMismatch
         verdict = judge(known, digest, contradiction)
         if isinstance(verdict, Known):
-            return verdict
+            if not self.is_damaged(verdict, space):
+                return verdict
+            verdict = None
         packed = arrival.packed
         if packed is None:
             packed = preparation.packed(view) if preparation else self.codec.pack(view, self._width(header))

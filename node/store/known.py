@@ -44,6 +44,11 @@ class KnownInstances:
         )
         return [_known(Kind(kind), digest, object_id, transfer) for kind, digest, object_id in rows]
 
+    def place(self, object_id: ObjectId) -> tuple[bytes, int] | None:
+        """Pack and offset of a visible object that the index knows; in a thread."""
+        rows = self._index.fetch_all("SELECT pack, offset FROM instance WHERE object_id = ?", (object_id.value,))
+        return (bytes(rows[0][0]), rows[0][1]) if rows else None
+
 
 def _known(kind: Kind, digest: bytes, object_id: bytes, transfer: RequestId | None) -> Known:
     staged_by = transfer if kind is Kind.STAGED else None

@@ -16,6 +16,7 @@ from node.crypto.objects import HEADER_BYTES
 from node.errors.crypto_keys import IntegrityError
 from node.errors.storage import ObjectDamaged, PackUnreadable
 from node.log import Logger
+from node.model.ids import ObjectId
 from node.store import index_rows
 from node.store.engine import Database, Write
 from node.store.index_rows import Entry
@@ -157,6 +158,22 @@ def verify_record(fd: int, offset: int, header: RecordHeader, key: SpaceKey) -> 
     if not body_fits(header, decryptor.size, meta.size):
         raise ObjectDamaged(str(header.object_id))
     return meta
+
+
+def is_intact(directory: Path, pack: bytes, offset: int, object_id: ObjectId, key: SpaceKey) -> bool:
+    """Whether an object lies whole in its place. Blocks."""
+    try:
+        fd = os.open(pack_path(directory, pack), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            header = RecordHeader.decode(os.pread(fd, RECORD_HEADER_BYTES, offset))
+            if header is None or header.object_id != object_id or header.space != key.space:
+                return False
+            verify_record(fd, offset, header, key)
+        finally:
+            os.close(fd)
+    except (OSError, IntegrityError):
+        return False
+    return True
 
 
 def _names(directory: Path) -> Iterator[bytes]:

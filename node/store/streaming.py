@@ -137,7 +137,9 @@ async def put_stream(
             try:
                 verdict = judge(known, digest, contradiction)
                 if isinstance(verdict, Known):
-                    return verdict, True
+                    if not await _in_thread(io, partial(intake.is_damaged, verdict, space)):
+                        return verdict, True
+                    verdict = None
                 meta = replace(meta, digest=digest, size=pack.size, quarantine=verdict)
                 head = builder.head(meta, pack.body_length, pad_to=room)
                 record = Record(meta, builder.object_id, pack.length)

@@ -193,9 +193,14 @@ async def locate(rx: Read, instances: Sequence[SOPInstanceUID]) -> dict[SOPInsta
 
 
 async def digests(rx: Read, instances: Sequence[SOPInstanceUID]) -> dict[SOPInstanceUID, Digest]:
-    """The digests of those among ``instances`` that are visible here (what need not be sent again)."""
+    """The digests of those among ``instances`` that are visible here and not known to be damaged.
+
+    They need not be sent again.
+    """
     rows = await rx.fetch_all(
-        "SELECT uid, digest FROM instance WHERE uid IN (SELECT value FROM json_each(?))", (_json(instances),)
+        "SELECT uid, digest FROM instance WHERE uid IN (SELECT value FROM json_each(?))"
+        " AND object_id NOT IN (SELECT object_id FROM damaged_object)",
+        (_json(instances),),
     )
     return {SOPInstanceUID(row[0]): Digest(bytes(row[1])) for row in rows}
 

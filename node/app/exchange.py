@@ -149,7 +149,8 @@ def build_exchange(basis: Basis) -> Exchange:
     lifecycle = _lifecycle(basis, ingest, parts.server, engine)
     codes, consents = _consenting(parts, inbox, lifecycle.withdrawals)
     hashing = PasswordHashing()
-    links, portal = build_links(basis, sessions, hashing), build_portal(basis, sessions, hashing)
+    portal = build_portal(basis, sessions, hashing)
+    links = build_links(basis, sessions, hashing, portal.records)
     return Exchange(
         users=Users(basis.storage.db, basis.clock, sessions=sessions, tokens=tokens, hashing=hashing),
         tokens=tokens,

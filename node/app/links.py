@@ -8,6 +8,7 @@ from node.sharing.health_links.files import FileMaker
 from node.sharing.health_links.keeping import HealthLinks, LinkParts
 from node.sharing.health_links.opening import Opening
 from node.sharing.health_links.reports import ReportReader
+from node.sharing.portal.records import Records
 from node.sharing.sessions import Sessions
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ class Links:
     opening: Opening
 
 
-def build_links(basis: "Basis", sessions: Sessions, hashing: PasswordHashing) -> Links:
+def build_links(basis: "Basis", sessions: Sessions, hashing: PasswordHashing, records: Records) -> Links:
     """Build the use cases."""
     storage, clock, reach = basis.storage, basis.clock, basis.reach
 
@@ -30,7 +31,9 @@ def build_links(basis: "Basis", sessions: Sessions, hashing: PasswordHashing) ->
         return reach.url
 
     attempts = basis.settings.consent.link_failures
-    keeping = HealthLinks(LinkParts(storage.db, storage.store, sessions, hashing, clock, address, attempts))
+    keeping = HealthLinks(
+        LinkParts(storage.db, storage.store, sessions, hashing, clock, address, attempts, records.sharable)
+    )
     files = FileMaker(
         store=storage.store,
         reports=ReportReader(storage.store, storage.renderers, basis.log),

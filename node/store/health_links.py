@@ -1,5 +1,6 @@
 """SMART Health Links on file, who opened them, and the tokens handed out under them."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -153,6 +154,15 @@ async def link_of_token(rx: Read, digest: bytes, now: int) -> HealthLink | None:
         "SELECT link_id FROM health_link_token WHERE digest = ? AND expires_at > ?", (digest, now)
     )
     return None if link_id is None else await get(rx, HealthLinkId(bytes(link_id)))
+
+
+async def sensitive(rx: Read, studies: Collection[StudyInstanceUID]) -> frozenset[StudyInstanceUID]:
+    """Those among ``studies`` that are marked sensitive: a link shows them only if it names them."""
+    rows = await rx.fetch_all(
+        "SELECT study FROM sensitive_study WHERE study IN (SELECT value FROM json_each(?))",
+        (msgspec.json.encode([str(study) for study in studies]).decode(),),
+    )
+    return frozenset(StudyInstanceUID(row[0]) for row in rows)
 
 
 def _link(row: Row) -> HealthLink:

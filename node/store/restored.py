@@ -61,6 +61,9 @@ _COLUMNS = "id, restored_at, backup_at, log_end, codes, transfers, asked_at, hea
 # What ends with a restore, besides releases and feeds. A table that is not there in this version has nothing to end.
 _CLEARED = (
     "DELETE FROM session",
+    # Links that were taken back after the backup would be open again: all of them end.
+    "UPDATE health_link SET revoked_at = coalesce(revoked_at, ?1), key = NULL",
+    "DELETE FROM health_link_token",
     "UPDATE invitation SET withdrawn_at = ?1 WHERE redeemed_by IS NULL AND withdrawn_at IS NULL",
     # Peers may have seen later cards than the one that stands here: the next has a number above any of them.
     "UPDATE own_card SET sequence = max(sequence, ?1), facts = x''",

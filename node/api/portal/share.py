@@ -166,7 +166,7 @@ class SharePages:
         try:
             order = await self._order(call, form, way)
             if way is Way.LINK:
-                seen = await self._links.preview(link_order(order))
+                seen = await self._links.preview(link_order(order), by=call.caller.actor)
             else:
                 seen = await self._giving.seen(order, call.caller)
             if not seen and way in {Way.CODE, Way.LINK}:

@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from node.clock import Clock
@@ -37,6 +37,7 @@ TOKEN_BYTES = 32
 TOKEN_SECONDS = 3600
 MANIFEST_PATH = "/shl/"  # and the random part
 VIEWER_PATH = "/links/view"
+_PATIENT = "patient:"  # how the actors of the portal begin
 _MAX_TOKEN_TEXT = 128  # characters: longer is no token of ours and is not hashed
 
 
@@ -53,7 +54,8 @@ class CreatedLink:
 class LinkParts:
     """What links need. ``address`` says how others reach this node (https://HOST).
 
-    ``attempts``: how many wrong passcodes close a new link.
+    ``attempts``: how many wrong passcodes close a new link. ``sharable``: the studies that somebody in the portal may
+    give to others now (``sharing.portal.records``), which bounds what their links show, too.
     """
 
     db: Database
@@ -63,6 +65,7 @@ class LinkParts:
     clock: Clock
     address: Callable[[], str]
     attempts: int
+    sharable: Callable[[Caller], Awaitable[frozenset[StudyInstanceUID]]]
 
 
 class HealthLinks:
@@ -75,6 +78,7 @@ class HealthLinks:
         self._clock = parts.clock
         self._address = parts.address
         self._attempts = parts.attempts
+        self._sharable = parts.sharable
         self.hashing = parts.hashing
         self._on_ended: list[Callable[[HealthLinkId], None]] = []
 
@@ -89,7 +93,7 @@ class HealthLinks:
             InvalidHealthLink, LabelNamesPatient: it may not be like that.
             NothingToLink: no own study of the patient, or not every one that is named, or the patient denies them all.
         """
-        shown = await self.preview(order)
+        shown = await self.preview(order, by=by)
         check_order(order, shown[0].demographics)
         now, secret, key = self._clock.now(), secrets.token_urlsafe(SECRET_BYTES), new_key()
         link = HealthLink(
@@ -116,11 +120,9 @@ class HealthLinks:
             await audit.append(tx, self._created(link, len(shown)))
         return CreatedLink(link, payload.text, f"{address}{VIEWER_PATH}#{payload.text}")
 
-    async def preview(self, order: LinkOrder) -> list[StudySummary]:
+    async def preview(self, order: LinkOrder, *, by: str) -> list[StudySummary]:
         """Exactly the studies that a link like that would show now, newest first; raises NothingToLink."""
-        await caught_up(self._store)
-        async with self._db.read() as rx:
-            shown = await self._covered(rx, order.patient, order)
+        shown = await self._covered(order, by)
         if not shown or not order.scope.studies <= {study.study_instance_uid for study in shown}:
             raise NothingToLink
         return shown
@@ -224,9 +226,7 @@ class HealthLinks:
 
     async def studies(self, link: HealthLink) -> list[StudySummary]:
         """The studies that a link covers now, newest first."""
-        await caught_up(self._store)
-        async with self._db.read() as rx:
-            return await self._covered(rx, link.patient, link)
+        return await self._covered(link, link.created_by)
 
     async def _of(self, caller: Caller) -> HealthLink | None:
         """The link that somebody uses, if it is alive."""
@@ -238,21 +238,31 @@ class HealthLinks:
             link = await rows.get(rx, link_id)
         return link if link is not None and link.is_alive(self._clock.now()) else None
 
-    async def _covered(self, rx: Read, patient: PatientKey, by: HealthLink | LinkOrder) -> list[StudySummary]:
-        scope = by.scope
-        query = StudyQuery(
-            study_uids=tuple(scope.studies),
-            patients=(patient,),
-            own=True,
-            date_from=scope.from_date,
-            date_to=scope.to_date,
-        )
-        found = await find_studies(rx, query)
-        denials = [one for one in await directives.of_patients(rx, {patient}) if self._speaks(one, by)]
+    async def _covered(self, what: HealthLink | LinkOrder, by: str) -> list[StudySummary]:
+        """Own studies of the patient in the scope, less those that the patient denies to everybody.
+
+        Sensitive ones only if they are named; of somebody in the portal only what they may give to others now.
+        """
+        await caught_up(self._store)
+        scope, patient = what.scope, what.patient
+        allowed = await self._sharable(Caller(by, Role.PATIENT)) if by.startswith(_PATIENT) else None
+        async with self._db.read() as rx:
+            query = StudyQuery(
+                study_uids=tuple(scope.studies),
+                patients=(patient,),
+                own=True,
+                date_from=scope.from_date,
+                date_to=scope.to_date,
+            )
+            found = {study.study_instance_uid: study for study in await find_studies(rx, query)}
+            hidden = frozenset() if scope.studies else await rows.sensitive(rx, found)
+            denials = [one for one in await directives.of_patients(rx, {patient}) if self._speaks(one, what)]
         return [
             study
-            for study in found
-            if not any(one.denies(study.patient, study.study_instance_uid, traits_of(study)) for one in denials)
+            for uid, study in found.items()
+            if uid not in hidden
+            and (allowed is None or uid in allowed)
+            and not any(one.denies(patient, uid, traits_of(study)) for one in denials)
         ]
 
     def _speaks(self, directive: Directive, by: HealthLink | LinkOrder) -> bool:

@@ -83,6 +83,7 @@ DONE: Mapping[str, str] = {
 
 # What the errors say to the command line's user does not always fit who sits before a page.
 PROBLEMS: Mapping[str, tuple[str, str]] = {
+    "invalid_input": ("Something in the form is not right", "Correct it, then send it again."),
     "request_not_pending": (
         "This request is decided already",
         "Somebody else was quicker, or the other facility gave up. The audit log says who, and how.",

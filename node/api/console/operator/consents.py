@@ -164,7 +164,6 @@ class ConsentsPages:
             recipients=self._recipients(),
             purposes=_PURPOSES,
             place=self._place(call),
-            now=self._desk.clock.now(),
         )
 
     def _recipients(self) -> Sequence[tuple[str, str]]:

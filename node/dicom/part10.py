@@ -21,6 +21,8 @@ MAX_FILE_META_BYTES = 1 << 20
 _LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
 _SOP_CLASS, _SOP_INSTANCE, _TRANSFER_SYNTAX = 0x0002, 0x0003, 0x0010  # elements of group 0002
 _SHORT_HEADER, _LONG_HEADER = 8, 12  # bytes before an element's value (PS3.5 section 7.1.2)
+_LENGTH_BEGINS = struct.pack("<HH2sH", 2, 0, b"UL", 4)  # of (0002,0000), whose value is an unsigned long
+_LENGTH_ELEMENT = len(_LENGTH_BEGINS) + 4
 _MAX_FIRST_VALUE = 1024  # bytes of the first value of a data set: a UID or a few codes
 _EARLY_ELEMENT = 0x0100
 
@@ -87,12 +89,20 @@ def part10_header(
 ) -> bytes:
     """Everything that stands before the data set in a file: preamble of zeros, prefix, group 0002.
 
-    ``file_meta`` is used as it was received; empty (the instance came over the network) makes a fresh one. The
-    preamble is never the received one: it can make the file a program at the same time.
+    ``file_meta`` is used as it was received, but for its group length (0002,0000), which real files get wrong and which
+    readers rely on; empty (the instance came over the network) makes a fresh one. The preamble is never the received
+    one: it can make the file a program at the same time.
     """
-    return (
-        bytes(PREAMBLE_BYTES) + PREFIX + (file_meta or _make_meta(sop_class_uid, sop_instance_uid, transfer_syntax_uid))
-    )
+    made = _with_length(file_meta) if file_meta else _make_meta(sop_class_uid, sop_instance_uid, transfer_syntax_uid)
+    return bytes(PREAMBLE_BYTES) + PREFIX + made
+
+
+def _with_length(file_meta: bytes) -> bytes:
+    """Group 0002 that begins with its right length; the same bytes where it does so already."""
+    begins = file_meta.startswith(_LENGTH_BEGINS)
+    rest = file_meta[_LENGTH_ELEMENT:] if begins else file_meta
+    right = _LENGTH_BEGINS + struct.pack("<I", len(rest))
+    return file_meta if begins and file_meta.startswith(right) else right + rest
 
 
 def _make_meta(sop_class: str, sop_instance: str, transfer_syntax: str) -> bytes:
@@ -104,7 +114,7 @@ def _make_meta(sop_class: str, sop_instance: str, transfer_syntax: str) -> bytes
         _short_element(0x0012, b"UI", IMPLEMENTATION_CLASS_UID),
         _short_element(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME),
     ))  # fmt: skip
-    return struct.pack("<HH2sHI", 2, 0, b"UL", 4, len(body)) + body
+    return _with_length(body)
 
 
 def _short_element(element: int, vr: bytes, text: str) -> bytes:

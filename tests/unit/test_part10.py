@@ -20,11 +20,7 @@ def test_splits_where_pydicom_does() -> None:
         except DicomRefused:
             continue
         assert str(part.transfer_syntax) == pydicom.filereader.read_file_meta_info(path).TransferSyntaxUID
-        assert (
-            part10_header(part.file_meta, sop_class_uid=CT, sop_instance_uid=INSTANCE, transfer_syntax_uid=EXPLICIT)
-            + data[part.dataset_offset :]
-            == bytes(128) + data[128:]
-        ), path.name
+        assert b"DICM" + part.file_meta + data[part.dataset_offset :] == data[128:], path.name
 
 
 def test_a_fresh_header_is_one_that_pydicom_reads() -> None:
@@ -80,3 +76,16 @@ def test_a_damaged_head_is_refused_or_read(at: int, junk: bytes) -> None:
     except DicomRefused:
         return
     assert 132 < part.dataset_offset <= len(data)
+
+
+@pytest.mark.parametrize("said", [0, 1, 0xFFFFFFFF, None])
+def test_a_wrong_or_missing_group_length_is_put_right_on_output(said: int | None) -> None:
+    def made(file_meta: bytes) -> bytes:
+        return part10_header(file_meta, sop_class_uid=CT, sop_instance_uid=INSTANCE, transfer_syntax_uid=EXPLICIT)
+
+    fresh = made(b"")
+    right = fresh[132:]
+    assert made(right) == fresh, "what is right stays"
+    wrong = right[12:] if said is None else right[:8] + said.to_bytes(4, "little") + right[12:]
+    assert made(wrong) == fresh
+    assert pydicom.dcmread(io.BytesIO(fresh)).file_meta.FileMetaInformationGroupLength == len(right) - 12

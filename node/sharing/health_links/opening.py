@@ -34,7 +34,7 @@ from node.sharing.health_links.keeping import (
     link_actor,
     new_token,
 )
-from node.sharing.health_links.tickets import Tickets
+from node.sharing.health_links.tickets import Ticket, Tickets
 from node.store import audit
 from node.store import health_links as rows
 from node.store.engine import Database, Write
@@ -128,7 +128,7 @@ class Opening:
             jwe = _sealed(key, await self._files.bundle(link, studies, key))
             async with self._db.write() as tx:
                 await self._record(tx, link, visitor.recipient, studies)
-                await self._record_reads(tx, link, studies)
+                await self._record_reads(tx, link, clean_recipient(visitor.recipient), studies)
         return Download(link.link_id, jwe)
 
     async def file(self, ticket_text: str, place: str) -> Download:
@@ -149,10 +149,10 @@ class Opening:
                 key = await rows.key_of(rx, ticket.link_id)
             if key is None or not link.is_alive(self._clock.now()):
                 raise NoSuchHealthLink
-            return Download(link.link_id, await self._content(link, key, ticket.content_type))
+            return Download(link.link_id, await self._content(link, key, ticket))
 
-    async def _content(self, link: HealthLink, key: bytes, content_type: str) -> str:
-        if content_type == API_ACCESS:
+    async def _content(self, link: HealthLink, key: bytes, ticket: Ticket) -> str:
+        if ticket.content_type == API_ACCESS:
             file, token, expires_at = self._access(link)
             async with self._db.write() as tx:
                 await self._still(tx, link)
@@ -162,7 +162,7 @@ class Opening:
             file = await self._files.bundle(link, studies, key)
             async with self._db.write() as tx:
                 await self._still(tx, link)
-                await self._record_reads(tx, link, studies)
+                await self._record_reads(tx, link, ticket.recipient, studies)
         return _sealed(key, file)
 
     async def _still(self, tx: Write, link: HealthLink) -> None:
@@ -239,7 +239,7 @@ class Opening:
         async with self._db.write() as tx:
             await self._record(tx, link, visitor.recipient, studies)
             if len(bundle) <= most:
-                await self._record_reads(tx, link, studies)
+                await self._record_reads(tx, link, clean_recipient(visitor.recipient), studies)
             if len(access_jwe) <= most:
                 await rows.add_token(tx, digest_of(token), link.link_id, expires_at)
         files = ((FHIR_JSON, bundle), (API_ACCESS, access_jwe))
@@ -277,12 +277,12 @@ class Opening:
         )  # fmt: skip
         await audit.append(tx, event)
 
-    async def _record_reads(self, tx: Write, link: HealthLink, studies: list[StudySummary]) -> None:
+    async def _record_reads(self, tx: Write, link: HealthLink, recipient: str, studies: list[StudySummary]) -> None:
         """The bundle tells of these studies and holds their reports."""
         for study in studies:
             event = AuditEvent(
                 AuditType.STUDY_READ, self._clock.now(), link_actor(link.link_id), patient=link.patient,
-                study=study.study_instance_uid, purpose=link.purpose.value, detail={"what": "reports"},
+                study=study.study_instance_uid, purpose=link.purpose.value, detail={"what": "reports", "recipient": recipient},
             )  # fmt: skip
             await audit.append(tx, event)
 

@@ -251,9 +251,10 @@
     fill('name', name, card)
     fill('date', study.started ? calendarDay(study.started) : said('undated'), card)
     fill('description', study.description || '', card)
-    fill('amount', amountOf(study.numberOfInstances), card)
     reports.forEach((report) => addReport(card, report))
     const series = (study.series || []).filter((s) => !WITHOUT_IMAGES.has(s.modality.code))
+    const amount = series.reduce((sum, s) => sum + s.numberOfInstances, 0)
+    fill('amount', amount ? amountOf(amount) : '', card)
     if (images && series.length) {
       const look = one('[data-do="look"]', card)
       look.hidden = false

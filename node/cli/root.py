@@ -49,6 +49,7 @@ _COMMANDS = {
     "backup": "node.cli.backup:backup",
     "restore": "node.cli.backup:restore",
     "rotate": "node.cli.rotate:rotate",
+    "bench": "node.cli.bench:bench",
     "doctor": "node.cli.doctor:doctor",
 }
 

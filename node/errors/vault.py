@@ -115,3 +115,10 @@ class FeedNotFrozen(LeveretError):
     code = "feed_not_frozen"
     advice = "There is nothing to do; see `leveret peers list`."
     status = 409
+
+
+class BenchFailed(LeveretError):
+    """The benchmark could not be run to its end."""
+
+    code = "bench_failed"
+    advice = "Look whether the disk is full and nothing else takes the machine; what it had written was removed."

@@ -5,6 +5,7 @@ An *account* is a person with credentials. An *access* says for which patient an
 of each request, so that an access that ends, or a study that is moved to another patient, shows at once.
 """
 
+import calendar
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -258,10 +259,12 @@ def birthday(birth_date: str, years: int) -> int | None:
     if len(birth_date) != _DA_LENGTH or not (birth_date.isascii() and birth_date.isdigit()):
         return None
     year, month, day = int(birth_date[:4]) + years, int(birth_date[4:6]), int(birth_date[6:])
+    if (month, day) == (2, 29) and calendar.isleap(year - years) and not calendar.isleap(year):
+        month, day = 3, 1
     try:
         return int(datetime(year, month, day, tzinfo=UTC).timestamp())
     except ValueError:
-        return int(datetime(year, 3, 1, tzinfo=UTC).timestamp()) if (month, day) == (2, 29) else None
+        return None
 
 
 def given_name(name: str) -> str:

@@ -36,4 +36,7 @@ def checked_name(name: str) -> str:
 
 def fold_name(name: str) -> str:
     """The form by which a name is found: capitals and the way accents are written do not matter."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name.strip()).casefold())
+    text = name.encode("utf-8", "replace").decode()  # half a surrogate pair is no character of any name
+    for _ in range(2):  # folding may undo a normal form, and the other way round (UAX 15, NFKC_Casefold)
+        text = unicodedata.normalize("NFKC", text.casefold())
+    return text.strip()

@@ -149,6 +149,7 @@ class Entry:
     consent: str = ""  # what a release rested on: share_code, directive, attested, emergency, ...
     detail: Mapping[str, str | int] = field(default_factory=dict, repr=False)
     times: int = 1
+    is_about_reader: bool = False  # the account that it names is the reader's
 
 
 class PortalHistory:
@@ -214,6 +215,7 @@ class PortalHistory:
                 event.purpose,
                 str(event.detail.get("consent", "")),
                 event.detail,
+                is_about_reader=event.detail.get("account") == caller.name,
             )
             _add(entries, entry)
         return entries

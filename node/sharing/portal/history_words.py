@@ -78,6 +78,11 @@ _SENTENCES: Mapping[Kind, Words] = {
     Kind.CLOSED: say("{who} closed an account."),
     Kind.ALERTS: say("{who} changed what is told by e-mail."),
 }
+_TO_READER: Mapping[Kind, Words] = {
+    Kind.ACCESS_GIVEN: say("{who} gave you access to this record."),
+    Kind.ACCESS_ENDED: say("{who} ended your access to this record."),
+    Kind.RESET: say("{who} made all your ways to sign in void, and a letter for new ones."),
+}
 _ANSWERS: Mapping[str, Words] = {
     Verdict.PERMIT.value: say("allowed"),
     Verdict.REFUSE.value: say("refused"),
@@ -89,7 +94,8 @@ def sentence(entry: Entry) -> Words:
     """What happened."""
     study = say("images that are not shown") if entry.study is None else name_of(entry.study)
     facility = entry.facility or say("Another facility")
-    return Words(_SENTENCES[entry.kind].text, {"who": person(entry.who), "study": study, "facility": facility})
+    said = _TO_READER.get(entry.kind) if entry.is_about_reader else None
+    return Words((said or _SENTENCES[entry.kind]).text, {"who": person(entry.who), "study": study, "facility": facility})
 
 
 def facts(entry: Entry) -> list[tuple[Words, Words]]:

@@ -279,10 +279,11 @@ class Opening:
 
     async def _record_reads(self, tx: Write, link: HealthLink, recipient: str, studies: list[StudySummary]) -> None:
         """The bundle tells of these studies and holds their reports."""
+        detail = {"what": "reports", "recipient": recipient}
         for study in studies:
             event = AuditEvent(
                 AuditType.STUDY_READ, self._clock.now(), link_actor(link.link_id), patient=link.patient,
-                study=study.study_instance_uid, purpose=link.purpose.value, detail={"what": "reports", "recipient": recipient},
+                study=study.study_instance_uid, purpose=link.purpose.value, detail=detail,
             )  # fmt: skip
             await audit.append(tx, event)
 

@@ -26,8 +26,8 @@ BEGINNINGS = {
 }
 HOME = "/console/"
 # Where somebody may be sent after signing in: a plain path of this node. No second slash and no backslash at the
-# beginning, which browsers take for another host.
-_NEXT = re.compile(r"/(?:console|viewer)(?:/[A-Za-z0-9._~-]+)*/?")
+# beginning, which browsers take for another host; no dots alone, which they take for the way up.
+_NEXT = re.compile(r"/(?:console|viewer)(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~-]+)*/?")
 _MAX_NEXT = 500
 
 

@@ -165,6 +165,7 @@ class SharePages:
         form, way = call.body, _way(call)
         try:
             order = await self._order(call, form, way)
+            self._giving.check(order, way)
             if way is Way.LINK:
                 seen = await self._links.preview(link_order(order), by=call.caller.actor)
             else:

@@ -15,7 +15,9 @@ from node.errors.portal_pages import NothingChosen, NotYoursToShare
 from node.model.access import Caller
 from node.model.consent import CodeConsent, CodeState, ConsentId, ConsentKind, PurposeOfUse, code_state
 from node.model.directive import DirectiveOrder, Effect, Scope
+from node.model.directive import check_order as check_directive
 from node.model.health_link import HealthLink, HealthLinkId, LinkOrder, LinkState
+from node.model.health_link import check_order as check_link
 from node.model.ids import PatientKey, PeerId
 from node.model.instance import StudySummary
 from node.model.trust import Peer, TrustState
@@ -173,12 +175,19 @@ class Giving:
         """A facility, or none at all, may have it; that wins over everything. Raises InvalidDirective."""
         return await self._direct(caller, order, Effect.DENY)
 
+    def check(self, order: Order, way: Way) -> None:
+        """Whether it can be given at all, before anything is. Raises as :meth:`permit` and :meth:`link`."""
+        if way is Way.LINK:
+            check_link(link_order(order), order.record.demographics)
+        elif way is not Way.CODE:
+            check_directive(self._directive(order, Effect.PERMIT), self._parts.clock.now())
+
     async def _direct(self, caller: Caller, order: Order, effect: Effect) -> Recorded:
+        return await self._parts.consents.add(self._directive(order, effect), by=caller.actor)
+
+    def _directive(self, order: Order, effect: Effect) -> DirectiveOrder:
         until = None if order.lifetime is None else self._parts.clock.now() + order.lifetime
-        directive = DirectiveOrder(
-            order.record.patient, effect, order.recipient, order.scope, order.purposes, until=until
-        )
-        return await self._parts.consents.add(directive, by=caller.actor)
+        return DirectiveOrder(order.record.patient, effect, order.recipient, order.scope, order.purposes, until=until)
 
     async def code(self, caller: Caller, order: Order) -> CreatedCode:
         """A code for the next doctor. Raises InvalidShareCodeOrder, NothingToShare."""

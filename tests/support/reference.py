@@ -17,7 +17,7 @@ import node.errors
 from node.api.routing import Route
 from node.cli.root import root
 from node.errors.base import LeveretError, all_codes
-from node.model.access import Role
+from node.model.access import STAFF, Role, Scope
 from support.running import running
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -69,17 +69,26 @@ def _option(option: click.Option) -> str:
 
 def _routes(routes: Sequence[Route]) -> Iterator[str]:
     yield "## Routes and roles\n"
-    yield "Answers to the wrong role are 403, without a user 401. What is not listed is 404. `socket` marks what only"
-    yield "the admin socket serves, where the operating system's user is an operator.\n"
-    yield f"| route | {' | '.join(role.value for role in Role)} | without a user | what |"
-    yield f"|---|{'---|' * len(Role)}---|---|"
+    yield "Answers to the wrong role are 403, without a user 401 (pages: on to the page to sign in). What is not listed"
+    yield "is 404. `socket` marks what only the admin socket serves, where the operating system's user is an operator."
+    yield "`scope`: what a token needs that was made for less than all that its user may do.\n"
+    yield f"| route | {' | '.join(role.value for role in Role)} | without a user | scope | what |"
+    yield f"|---|{'---|' * len(Role)}---|---|---|"
     for route in sorted(routes, key=lambda r: (r.path, r.method)):
         marks = ["yes" if role in route.roles or not route.roles else "" for role in Role]
         where = " (socket)" if route.socket_only else ""
         anonymous = "" if route.roles else "yes"
-        path = route.path.replace(":[0-9A-Fa-f/]+", "")
-        yield f"| `{route.method} {path}`{where} | {' | '.join(marks)} | {anonymous} | {route.summary} |"
+        yield (
+            f"| `{route.method} {route.template}`{where} | {' | '.join(marks)} | {anonymous} | {_scopes(route)} |"
+            f" {route.summary} |"
+        )
     yield ""
+
+
+def _scopes(route: Route) -> str:
+    if not route.roles or route.page or not STAFF & route.roles:
+        return ""
+    return "any" if len(route.scopes) == len(Scope) else " or ".join(sorted(route.scopes))
 
 
 def _errors() -> Iterator[str]:

@@ -90,14 +90,14 @@ class Mailer:
             server: smtplib.SMTP = smtplib.SMTP_SSL(*where, timeout=CONNECT_SECONDS, context=self._tls)
         else:
             server = smtplib.SMTP(*where, timeout=CONNECT_SECONDS)
+        try:
             if settings.smtp_security is SmtpSecurity.STARTTLS:
-                try:
-                    server.starttls(context=self._tls)  # SMTPNotSupportedError unless it is offered
-                except BaseException:
-                    server.close()
-                    raise
-        if settings.smtp_user:
-            server.login(settings.smtp_user, self._password)
+                server.starttls(context=self._tls)  # SMTPNotSupportedError unless it is offered
+            if settings.smtp_user:
+                server.login(settings.smtp_user, self._password)
+        except BaseException:
+            server.close()
+            raise
         return server
 
 

@@ -107,6 +107,9 @@ def test_a_doctor_opens_a_link(
     full_viewer_and_archive(page, made, tmp_path)
 
     watch.expect("status of 404")
+    (listed,) = [one for one in north.run("health-link", "list")["health_links"] if one["link_id"] == made["link_id"]]
+    assert (listed["state"], listed["used"], listed["failures"]) == ("ACTIVE", 1, 1)
+    assert RECIPIENT in north.call("health-link", "show", made["link_id"]).stdout
     page.goto("about:blank")  # OHIF, which goes on loading, does not take a 401 well
     north.run("health-link", "revoke", made["link_id"])
     page.goto(made["viewer_url"])

@@ -11,13 +11,14 @@ from support.ct import CtStudy
 from support.sharing_node import SharingNode, sharing_node
 
 from node.errors.access import Unauthenticated
-from node.errors.health_links import NoSuchHealthLink, NothingToLink
+from node.errors.health_links import NoSuchHealthLink, NothingToLink, TooManyOpenings
 from node.model.access import Caller, Role
 from node.model.directive import Scope
 from node.model.health_link import HealthLinkId, LinkOrder
 from node.model.ids import PatientKey, StudyInstanceUID
 from node.sharing.hashing import PasswordHashing
 from node.sharing.health_links.keeping import HealthLinks, LinkParts, link_actor
+from node.sharing.health_links.slots import AT_ONCE, QUEUE, Slots
 from node.sharing.health_links.tickets import MAX_TICKETS, TICKET_SECONDS, Tickets
 from node.sharing.sessions import Sessions
 from node.store import feeds, restored
@@ -175,3 +176,29 @@ def test_addresses_of_files_are_few_short_lived_and_good_once() -> None:
         tickets.issue(link, "a/b", "")
     assert tickets.redeem(oldest) is None
     assert tickets.redeem("\udcff") is None
+
+
+async def test_few_bundles_are_in_memory_at_once() -> None:
+    """The others wait, and beyond those nobody is let in; who gives up leaves its place."""
+    slots, let_go = Slots(), asyncio.Event()
+    inside = 0
+
+    async def hold() -> None:
+        nonlocal inside
+        async with slots.one():
+            inside += 1
+            await let_go.wait()
+            inside -= 1
+
+    holders = [asyncio.create_task(hold()) for _ in range(AT_ONCE + QUEUE)]
+    await asyncio.sleep(0)
+    assert inside == AT_ONCE
+    with pytest.raises(TooManyOpenings):
+        async with slots.one():
+            pass
+    holders[-1].cancel()
+    await asyncio.wait({holders.pop()})
+    let_go.set()
+    await asyncio.gather(*holders)
+    async with slots.one():
+        assert inside == 0

@@ -4,6 +4,7 @@ Receiving applications are pages of other sites, too: these routes alone answer 
 cookie. Nothing here says more to one origin than to another.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 
 import msgspec
@@ -15,13 +16,14 @@ from node.api.routing import ACTOR, ANONYMOUS, Call, Route, read_json
 from node.api.server import STARTED
 from node.errors.access import InvalidInput
 from node.errors.base import LeveretError
-from node.errors.health_links import WrongPasscode
+from node.errors.health_links import TooManyOpenings, WrongPasscode
 from node.model.health_link import clean_recipient
 from node.sharing.fhir_imaging import FHIR_JSON, FHIR_VERSION
 from node.sharing.health_links.opening import Download, ManifestFile, Opening, Visitor
 
 JOSE = "application/jose"
 POLL_SECONDS = "60"  # between two looks at what may change
+SEND_SECONDS = 600.0  # for one file: 45 MB at 75 KB/s; who reads more slowly keeps others from theirs
 _PIECE = 256 * 1024  # bytes written at a time: between two pieces a link that is taken back cuts the answer off
 _CORS = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "Retry-After"}
 _PREFLIGHT = {
@@ -76,27 +78,47 @@ class LinkProtocol:
             headers = _CORS | ({"Retry-After": POLL_SECONDS} if manifest.long_term else {})
             return web.Response(body=encode_json({"files": files}), content_type="application/json", headers=headers)
 
-        return await _across(answer)
+        return await _across(call, answer)
 
     async def direct(self, call: Call) -> object:
         """The file itself."""
 
         async def answer() -> web.StreamResponse:
             visitor = Visitor(_recipient(call.query("recipient")), call.request.remote or "")
-            return await _stream(call, await self._opening.direct(call.parameter("link"), visitor))
+            async with self._opening.direct(call.parameter("link"), visitor) as download:
+                return await self._stream(call, download)
 
-        return await _across(answer)
+        return await _across(call, answer)
 
     async def file(self, call: Call) -> object:
         """A file whose address a manifest told."""
 
         async def answer() -> web.StreamResponse:
-            return await _stream(call, await self._opening.file(call.parameter("file"), call.request.remote or ""))
+            async with self._opening.file(call.parameter("file"), call.request.remote or "") as download:
+                return await self._stream(call, download)
 
-        return await _across(answer)
+        return await _across(call, answer)
+
+    async def _stream(self, call: Call, download: Download) -> web.StreamResponse:
+        """The file, piece by piece: taking the link back ends it in the middle."""
+        call.request[ACTOR] = download.actor
+        await self._opening.require_alive(download)
+        body = memoryview(download.jwe.encode("ascii"))
+        answer = web.StreamResponse(headers=_CORS | {"Content-Type": JOSE})
+        answer.content_length = len(body)
+        call.request[STARTED] = True
+        try:
+            async with asyncio.timeout(SEND_SECONDS):
+                await answer.prepare(call.request)
+                for start in range(0, len(body), _PIECE):
+                    await answer.write(body[start : start + _PIECE])
+                await answer.write_eof()
+        except TimeoutError as exc:
+            raise TooManyOpenings("read too slowly") from exc
+        return answer
 
 
-async def _across(answer: Callable[[], Awaitable[web.StreamResponse]]) -> web.StreamResponse:
+async def _across(call: Call, answer: Callable[[], Awaitable[web.StreamResponse]]) -> web.StreamResponse:
     """An answer that pages of other sites may read, also where it is a refusal."""
     try:
         return await answer()
@@ -104,6 +126,8 @@ async def _across(answer: Callable[[], Awaitable[web.StreamResponse]]) -> web.St
         body = encode_json({"remainingAttempts": error.remaining})
         return web.Response(status=error.status, body=body, content_type="application/json", headers=_CORS)
     except LeveretError as error:
+        if call.request.get(STARTED):
+            raise  # half a file is out: the server cuts the connection
         refusal = problem_response(error)
         refusal.headers.update(_CORS)
         return refusal
@@ -122,17 +146,3 @@ def _shown(file: ManifestFile, *, may_change: bool) -> dict[str, str]:
     if file.content_type == FHIR_JSON:
         said |= {"fhirVersion": FHIR_VERSION, "status": "can-change" if may_change else "finalized"}
     return said
-
-
-async def _stream(call: Call, download: Download) -> web.StreamResponse:
-    """The file, piece by piece: taking the link back ends it in the middle."""
-    call.request[ACTOR] = download.actor
-    body = memoryview(download.jwe.encode("ascii"))
-    answer = web.StreamResponse(headers=_CORS | {"Content-Type": JOSE})
-    answer.content_length = len(body)
-    call.request[STARTED] = True
-    await answer.prepare(call.request)
-    for start in range(0, len(body), _PIECE):
-        await answer.write(body[start : start + _PIECE])
-    await answer.write_eof()
-    return answer

@@ -3,6 +3,7 @@
 ================  ==================================================================================================
 ``keeping``       made, listed, taken back; who uses a token or a session under one, and which studies that shows
 ``opening``       what somebody with the link gets: the manifest, its files, how often they may try
+``slots``         how many bundles are in memory at once
 ``tickets``       addresses of files that are good once, for an hour
 ``files``         what the two files say
 ``reports``       reports read from where they are stored, as documents

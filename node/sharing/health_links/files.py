@@ -1,5 +1,6 @@
 """The two files of a link: a FHIR bundle, and access to the images by DICOMweb."""
 
+import asyncio
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -66,7 +67,11 @@ class FileMaker:
             reports=await self._reports.of(studies, dicomweb),
             dicomweb=dicomweb,
         )
-        return LinkFile(FHIR_JSON, msgspec.json.encode(imaging_bundle(record)))
+        return LinkFile(FHIR_JSON, await asyncio.to_thread(_encoded, record))
+
+
+def _encoded(record: Record) -> bytes:
+    return msgspec.json.encode(imaging_bundle(record))
 
 
 def dicomweb_of(address: str) -> str:

@@ -7,7 +7,8 @@ same time (a grid, as refusals between facilities).
 
 import asyncio
 import weakref
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from node.clock import Clock
@@ -34,6 +35,7 @@ from node.sharing.health_links.keeping import (
     link_actor,
     new_token,
 )
+from node.sharing.health_links.slots import Slots
 from node.sharing.health_links.tickets import Ticket, Tickets
 from node.store import audit
 from node.store import health_links as rows
@@ -99,6 +101,7 @@ class Opening:
         self._files = files
         self._clock = clock
         self._address = address
+        self._slots = Slots()
         self._tickets = Tickets(clock)
         links.on_ended(self._tickets.end)
         self._one_by_one: weakref.WeakValueDictionary[bytes, asyncio.Lock] = weakref.WeakValueDictionary()
@@ -111,45 +114,55 @@ class Opening:
         Raises:
             NoSuchHealthLink: no link, or it is over, or it leads to one file.
             WrongPasscode: it says how many attempts are left.
-            TooManyOpenings: of this link, or from there.
+            TooManyOpenings: of this link, from there, or by all together.
         """
         self._spend(secret, visitor.place)
         async with _Grid(self._clock):
             link, key = await self._admitted(secret, visitor, direct=False)
-            studies = await self._links.studies(link)
-            return await self._opened(link, key, studies, visitor, embedded)
+            async with self._slots.one():
+                return await self._opened(link, key, visitor, embedded)
 
-    async def direct(self, secret: str, visitor: Visitor) -> Download:
-        """The one file at the address of a link with the flag U; raises as :meth:`manifest`."""
+    @asynccontextmanager
+    async def direct(self, secret: str, visitor: Visitor) -> AsyncIterator[Download]:
+        """The one file at the address of a link with the flag U, while it is sent; raises as :meth:`manifest`."""
         self._spend(secret, visitor.place)
-        async with _Grid(self._clock):
-            link, key = await self._admitted(secret, visitor, direct=True)
-            studies = await self._links.studies(link)
-            jwe = _sealed(key, await self._files.bundle(link, studies, key))
-            async with self._db.write() as tx:
-                await self._record(tx, link, visitor.recipient, studies)
-                await self._record_reads(tx, link, clean_recipient(visitor.recipient), studies)
-        return Download(link.link_id, jwe)
+        async with self._slots.one():
+            async with _Grid(self._clock):
+                link, key = await self._admitted(secret, visitor, direct=True)
+                studies = await self._links.studies(link)
+                jwe = await _sealed(key, await self._files.bundle(link, studies, key))
+                async with self._db.write() as tx:
+                    await self._record(tx, link, visitor.recipient, studies)
+                    await self._record_reads(tx, link, clean_recipient(visitor.recipient), studies)
+            yield Download(link.link_id, jwe)
 
-    async def file(self, ticket_text: str, place: str) -> Download:
-        """A file by its own address, which is used up.
+    @asynccontextmanager
+    async def file(self, ticket_text: str, place: str) -> AsyncIterator[Download]:
+        """A file by its own address, which is used up, while it is sent.
 
         Raises:
             NoSuchHealthLink: the address is over, or none, or its link is over.
-            TooManyOpenings: from there.
+            TooManyOpenings: from there, or by all together.
         """
         if not self._by_place.spend(place):
             raise TooManyOpenings
-        async with _Grid(self._clock):
-            ticket = self._tickets.redeem(ticket_text)
-            if ticket is None:
-                raise NoSuchHealthLink
-            link = await self._links.get(ticket.link_id)
-            async with self._db.read() as rx:
-                key = await rows.key_of(rx, ticket.link_id)
-            if key is None or not link.is_alive(self._clock.now()):
-                raise NoSuchHealthLink
-            return Download(link.link_id, await self._content(link, key, ticket))
+        async with self._slots.one():
+            async with _Grid(self._clock):
+                ticket = self._tickets.redeem(ticket_text)
+                if ticket is None:
+                    raise NoSuchHealthLink
+                link = await self._links.get(ticket.link_id)
+                async with self._db.read() as rx:
+                    key = await rows.key_of(rx, ticket.link_id)
+                if key is None or not link.is_alive(self._clock.now()):
+                    raise NoSuchHealthLink
+                jwe = await self._content(link, key, ticket)
+            yield Download(link.link_id, jwe)
+
+    async def require_alive(self, download: Download) -> None:
+        """Raises NoSuchHealthLink if the link ended while the file was made: from then on ``on_ended`` tells."""
+        if not (await self._links.get(download.link_id)).is_alive(self._clock.now()):
+            raise NoSuchHealthLink
 
     async def _content(self, link: HealthLink, key: bytes, ticket: Ticket) -> str:
         if ticket.content_type == API_ACCESS:
@@ -163,7 +176,7 @@ class Opening:
             async with self._db.write() as tx:
                 await self._still(tx, link)
                 await self._record_reads(tx, link, ticket.recipient, studies)
-        return _sealed(key, file)
+        return await _sealed(key, file)
 
     async def _still(self, tx: Write, link: HealthLink) -> None:
         """Raises NoSuchHealthLink if the link has ended meanwhile: nothing is handed out after that."""
@@ -229,13 +242,12 @@ class Opening:
         )  # fmt: skip
         await audit.append(tx, event)
 
-    async def _opened(
-        self, link: HealthLink, key: bytes, studies: list[StudySummary], visitor: Visitor, embedded: int | None
-    ) -> Manifest:
+    async def _opened(self, link: HealthLink, key: bytes, visitor: Visitor, embedded: int | None) -> Manifest:
         most = min(DEFAULT_EMBEDDED if embedded is None else embedded, MAX_EMBEDDED)
-        bundle = _sealed(key, await self._files.bundle(link, studies, key))
+        studies = await self._links.studies(link)
+        bundle = await _sealed(key, await self._files.bundle(link, studies, key))
         access, token, expires_at = self._access(link)
-        access_jwe = _sealed(key, access)
+        access_jwe = await _sealed(key, access)
         async with self._db.write() as tx:
             await self._record(tx, link, visitor.recipient, studies)
             if len(bundle) <= most:
@@ -296,8 +308,9 @@ async def _now(tx: Write, link: HealthLink) -> HealthLink:
     return current
 
 
-def _sealed(key: bytes, file: LinkFile) -> str:
-    return encrypt_file(key, file.body, file.content_type)
+async def _sealed(key: bytes, file: LinkFile) -> str:
+    """In a thread: a bundle with scanned reports takes a tenth of a second."""
+    return await asyncio.to_thread(encrypt_file, key, file.body, file.content_type)
 
 
 class _Grid:

@@ -213,7 +213,7 @@ class SharePages:
                 t = self._pages.languages.of(call.request)
                 return self._pages.page(
                     call, "portal/share_link.html", order=order, url=link.viewer_url, until=link.link.expires_at,
-                    qr=qr_svg(link.viewer_url, title=t("The link as a picture")),
+                    qr=qr_svg(link.viewer_url, title=t("The link as a picture"), error="m"),
                 )  # fmt: skip
 
     async def stop(self, call: Call) -> object:

@@ -8,9 +8,12 @@ from markupsafe import Markup
 _BORDER = 4  # modules of quiet zone (ISO/IEC 18004)
 
 
-def qr_svg(text: str, *, title: str) -> Markup:
-    """``text`` as a QR code, dark on light whatever surrounds it; ``title`` says what it is to who cannot see it."""
-    code = segno.make(text, error="l", micro=False)
+def qr_svg(text: str, *, title: str, error: str = "l") -> Markup:
+    """``text`` as a QR code, dark on light whatever surrounds it; ``title`` says what it is to who cannot see it.
+
+    ``error`` is the level of error correction: l, m, q or h.
+    """
+    code = segno.make(text, error=error, micro=False)
     matrix = tuple(code.matrix)
     size = len(matrix) + 2 * _BORDER
     runs = "".join(

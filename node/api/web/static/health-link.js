@@ -71,12 +71,12 @@
   }
 
   function readLink() {
-    const fragment = decodeURIComponent(location.hash.slice(1))
+    const fragment = location.hash.slice(1)
     const at = fragment.indexOf(PREFIX)
     if (at < 0) return null
     try {
       const link = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytesOf(fragment.slice(at + PREFIX.length))))
-      const whole = typeof link.url === 'string' && typeof link.key === 'string' && bytesOf(link.key).length === 32
+      const whole = typeof link.url === 'string' && typeof link.key === 'string' && bytesOf(link.key).length === 32 && Boolean(new URL(link.url))
       return whole ? { ...link, flag: String(link.flag || ''), label: String(link.label || ''), exp: Number(link.exp) || 0 } : null
     } catch {
       return null
@@ -470,7 +470,10 @@
       problem('wrong')
     } else if (error instanceof Busy) problem('busy')
     else if (error instanceof Offline) problem('offline')
-    else throw error
+    else { // a defect: something has to stand there all the same
+      show('damaged')
+      throw error
+    }
   }
 
   function start() {

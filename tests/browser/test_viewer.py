@@ -169,3 +169,37 @@ def store(facility: Facility, file: bytes) -> None:
     request = urllib.request.Request(f"{facility.api}/dicom-web/studies", data=file, headers=headers)
     with urllib.request.urlopen(request, timeout=60) as answer:
         assert answer.status == 200
+
+
+def test_a_patient_sees_what_is_theirs_alone(page: Page, two: Pair, watch: Watch) -> None:
+    enrol(page, two.lake, OWN)
+    page.goto(f"{two.lake.api}/viewer/")
+    results = page.locator("table").last
+    expect(results).to_contain_text("Testperson, Conny", timeout=FIRST_IMAGE_MS)
+    assert "Brain" not in results.inner_text()
+    watch.expect("status of 404")
+    headings = []
+    for study in (STUDY, "1.2.3"):
+        page.goto(viewer_of(two.lake, study))
+        headings.append(page.get_by_role("heading", level=1).inner_text())
+        assert page.locator("#root").count() == 0
+    assert headings[0] == headings[1], "another's study is as unknown as one that never was"
+    page.goto(viewer_of(two.lake, OWN.study_uid))
+    wait_for_image(page)
+    expect(page.get_by_role("link", name="lake")).to_have_attribute("href", "/portal/")
+
+
+def enrol(page: Page, facility: Facility, patient: CtStudy) -> None:
+    """Open the letter and set a passphrase."""
+    letter = facility.run("portal", "invite", "--patient-id", patient.patient_id)
+    page.goto(f"{facility.api}/portal/enrol#{letter['code']}")
+    date = patient.birth_date
+    for field, value in (("day", date[6:]), ("month", date[4:6]), ("year", date[:4])):
+        page.locator(f"#f-{field}").fill(value)
+    page.get_by_role("button", name="Go on").click()
+    page.locator("summary", has_text="passphrase").or_(page.locator("#f-passphrase")).first.click()
+    page.locator("#f-name").fill("conny@example.org")
+    for field in ("passphrase", "again"):
+        page.locator(f"#f-{field}").fill("correct horse battery staple")
+    page.locator("#f-again").press("Enter")
+    page.wait_for_url("**/portal/studies")

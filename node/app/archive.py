@@ -103,9 +103,7 @@ class TarWriter:
         self._partial = target.with_name(target.name + PARTIAL)
         fd = os.open(self._partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         self._file = io.BufferedWriter(io.FileIO(fd, "wb"), _BUFFER)
-        self._tar = tarfile.open(  # noqa: SIM115 - closed by finish
-            fileobj=self._file, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_BUFFER
-        )
+        self._tar = tarfile.TarFile(fileobj=self._file, mode="w", format=tarfile.PAX_FORMAT)
 
     def add(self, name: str, source: Path, *, immutable: bool = False) -> FileEntry:
         """Copy a file as long as it is now."""
@@ -197,7 +195,10 @@ class Member:
         reader = _Hashing(self.stream, self.size)
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with open(fd, "wb", buffering=0) as file:  # noqa: PTH123 - a descriptor, opened exclusively
-            shutil.copyfileobj(reader, file, _BUFFER)
+            try:
+                shutil.copyfileobj(reader, file, _BUFFER)
+            except (tarfile.TarError, EOFError) as exc:
+                raise BackupDamaged(f"{self.name} is cut off") from exc
             os.fsync(file.fileno())
         if reader.padded:
             raise BackupDamaged(f"{self.name} is cut off")
@@ -207,7 +208,10 @@ class Member:
         """All of it; raises BackupDamaged if that is more than ``limit`` bytes."""
         if self.size > limit:
             raise BackupDamaged(f"{self.name} is too large")
-        return self.stream.read(self.size)
+        try:
+            return self.stream.read(self.size)
+        except (tarfile.TarError, EOFError) as exc:
+            raise BackupDamaged(f"{self.name} is cut off") from exc
 
 
 def members(path: Path) -> Iterator[Member]:

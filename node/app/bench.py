@@ -341,7 +341,7 @@ def _command(data: Path, *arguments: str, given: str = "") -> Any:
 
 def _environment() -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("LEVERET_")}
-    return kept | {"LEVERET_PEER_DISCOVERY": "false", "TCP_NODELAY": "1"}  # the latter is dcmtk's
+    return kept | {"LEVERET_PEER_DISCOVERY": "false", "TCP_NODELAY": "1"}  # dcmtk wants the latter
 
 
 @contextlib.contextmanager
@@ -361,8 +361,8 @@ def _orthanc(folder: Path) -> Iterator[tuple[int, int]]:
     port, web = _free_port(), _free_port()
     settings: dict[str, Any] = {
         "StorageDirectory": str(folder / "db"), "IndexDirectory": str(folder / "db"),
-        "HttpPort": web, "DicomPort": port, "DicomAet": "ORTHANC", "AuthenticationEnabled": False, "RemoteAccessAllowed": False, "TcpNoDelay": True,
-        "DicomAlwaysAllowStore": True,
+        "HttpPort": web, "DicomPort": port, "DicomAet": "ORTHANC", "TcpNoDelay": True,
+        "AuthenticationEnabled": False, "RemoteAccessAllowed": False, "DicomAlwaysAllowStore": True,
     }  # fmt: skip
     if _ORTHANC_PLUGIN.exists():
         settings |= {"Plugins": [str(_ORTHANC_PLUGIN)], "DicomWeb": {"Enable": True}}

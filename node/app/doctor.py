@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from node.api.rest.retention import shown_damage
 from node.api.rest.shapes.images import DamageShown

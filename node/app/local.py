@@ -29,6 +29,7 @@ from node.api.rest.portal import PortalResource
 from node.api.rest.quarantine import QuarantineResource
 from node.api.rest.requests import RequestsResource
 from node.api.rest.retention import RetentionResource
+from node.api.rest.sensitive import SensitiveResource
 from node.api.rest.session import SessionResource
 from node.api.rest.share_codes import ShareCodesResource
 from node.api.rest.status import StatusResource
@@ -100,6 +101,7 @@ def api_routes(
         ShareCodesResource(exchange.codes, issuer=basis.issuer, clock=clock),
         WithdrawalsResource(exchange.lifecycle.withdrawals, History(storage.db, storage.store, clock)),
         BackupsResource(exchange.vault.backups, exchange.vault.restored, exchange.vault.rotation),
+        SensitiveResource(exchange.vault.sensitivity),
         QuarantineResource(exchange.lifecycle.quarantine),
         RetentionResource(exchange.retention, exchange.scrub),
         CorrectionsResource(exchange.lifecycle.corrections, issuer=basis.issuer),

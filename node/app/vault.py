@@ -10,6 +10,7 @@ from node.log import Logger
 from node.sharing.backups import Backups
 from node.sharing.restored import Restored
 from node.sharing.rotation import Rotation
+from node.sharing.sensitivity import Sensitivity
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,7 @@ class Vault:
     backups: Backups
     restored: Restored
     rotation: Rotation
+    sensitivity: Sensitivity
 
 
 def build_vault(storage: Storage, identity: Identity, clock: Clock, log: Logger) -> Vault:
@@ -40,4 +42,5 @@ def build_vault(storage: Storage, identity: Identity, clock: Clock, log: Logger)
             clock=clock,
             lock=storage.maintenance,
         ),
+        Sensitivity(storage.db, clock),
     )

@@ -40,6 +40,7 @@ _COMMANDS = {
     "delete": "node.cli.delete:delete",
     "protect": "node.cli.delete:protect",
     "unprotect": "node.cli.delete:unprotect",
+    "sensitive": "node.cli.sensitive:sensitive",
     "quarantine": "node.cli.quarantine:quarantine",
     "patient": "node.cli.patients:patient",
     "pacs": "node.cli.pacs:pacs",

@@ -16,7 +16,6 @@ OFFER_SECONDS = 14 * 86_400  # how long it may be accepted, as long as a release
 MAX_OFFER_STUDIES = 32  # as many as one request may name
 MAX_OFFER_REASON = 500  # characters
 MAX_PENDING = 200  # offers of one peer that wait here; more are a flood
-RETRY_FIRST, RETRY_LAST = 30, 3600  # seconds between attempts to reach a peer
 
 
 class OfferId(RandomId):
@@ -73,11 +72,6 @@ def next_offer_state(state: OfferState, event: OfferEvent) -> OfferState:
         return OFFER_TRANSITIONS[state, event]
     except KeyError:
         raise OfferNotPending(f"{event.value} while {state.value}") from None
-
-
-def retry_in(attempts: int) -> int:
-    """Seconds until the next attempt after so many failed ones."""
-    return min(RETRY_FIRST << min(attempts, 10), RETRY_LAST)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,6 @@ from node.model.lifecycle import HiddenReason
 MAX_INSTANCES = 1000  # named in one notice; more are told in several
 MAX_RELEASES = 16  # named in one notice: a recipient that got a study more often knows one of the last
 MAX_WORDS = 512  # characters of a reason
-FIRST_RETRY_SECONDS = 5
-LAST_RETRY_SECONDS = 3600
 
 
 class WithdrawalId(RandomId):
@@ -134,8 +132,3 @@ class Held:
 def may_withdraw(signer: PeerId, held: Held) -> bool:
     """Whether the recipient obeys ``signer``: only who released a study here may withdraw it, and only its own."""
     return held.was_released and (not held.is_held or held.origin == signer)
-
-
-def retry_after(attempts: int) -> int:
-    """Seconds until a destination is tried again after so many failures in a row."""
-    return min(FIRST_RETRY_SECONDS << min(attempts, 20), LAST_RETRY_SECONDS)

@@ -6,7 +6,7 @@ the offer back. What the other side must be told waits in its queue, however lon
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from node.clock import Clock
@@ -14,7 +14,7 @@ from node.crypto.identity import Identity, public_key_of_certificate
 from node.crypto.jws import JwsType, sign_jws, verify_jws
 from node.errors.base import LeveretError
 from node.errors.offers import InvalidOffer, NoSuchOffer, OfferNotPending, OfferRefused
-from node.errors.peers import RemoteRefusal
+from node.errors.peers import PeerUnreachable, RemoteRefusal
 from node.errors.sharing import TooManyRequests
 from node.log import Logger
 from node.model.access import Caller
@@ -36,13 +36,13 @@ from node.model.offer import (
 )
 from node.model.request import MAX_SKEW_SECONDS, Subject
 from node.model.transfer import Direction
-from node.model.trust import TrustState
 from node.peers import limits
 from node.peers.buckets import TokenBuckets
 from node.peers.client import PeerClients
 from node.peers.handlers_offers import MAX_OFFER_BYTES, OFFERS, REFUSAL, Refusal, decode_offer, encode_offer
 from node.sharing.asking import is_of
 from node.sharing.ingest import Ingest
+from node.sharing.messenger import Messenger
 from node.sharing.requests import RequestOrder, Requests
 from node.sharing.trust import TrustList
 from node.store import audit, directives, feeds
@@ -51,7 +51,6 @@ from node.store.engine import Database, Read, Write
 from node.store.offers import Offer
 from node.store.study_queries import StudyQuery, find_studies
 
-LOOK_SECONDS = 5.0
 TELL_SECONDS = 15.0  # for one message to one peer
 OFFERS_BURST = 200.0  # new ones of one peer: as many as wait at most
 OFFERS_PER_SECOND = 0.1  # as many as requests: each may become one
@@ -91,8 +90,7 @@ class Offers:
         self._budgets = TokenBuckets(
             parts.clock, burst=OFFERS_BURST, per_second=OFFERS_PER_SECOND, remembered=limits.PEERS_REMEMBERED
         )
-        self._wake = asyncio.Event()
-        self._seen: set[PeerId] = set()
+        self._messenger = Messenger(self, "offers", directory=parts.trust, clock=parts.clock, log=parts.log)
 
     # The holder -----------------------------------------------------------------------------------------------------
 
@@ -126,7 +124,7 @@ class Offers:
             await feeds.reconsider(tx, text.patient)
             await rows.add(tx, offer)
             await audit.append(tx, _event(AuditType.STUDY_OFFERED, text, now, caller.actor, to))
-            tx.after_commit(self._wake.set)
+            tx.after_commit(self._messenger.wake)
         return OfferView(offer, text)
 
     async def refused(self, peer: PeerId, offer_id: OfferId, reason: str) -> None:
@@ -212,7 +210,7 @@ class Offers:
             await rows.move(tx, offer, OfferEvent.REFUSE, by=caller.actor, reason=words, untold=True)
             event = _event(AuditType.OFFER_DECIDED, view.text, now, caller.actor, offer.peer)
             await audit.append(tx, replace(event, outcome=Outcome.REFUSED))
-            tx.after_commit(self._wake.set)
+            tx.after_commit(self._messenger.wake)
 
     async def page(self) -> list[OfferView]:
         """Offers in both directions, newest first."""
@@ -248,47 +246,41 @@ class Offers:
 
     async def run(self) -> None:
         """Tell the other sides what they must know, and end what nobody accepted, until cancelled."""
-        while True:
-            self._wake.clear()
-            try:
-                await self._turn()
-            except LeveretError as error:
-                self._log.warning("offers not looked at", component="offers", code=error.code)
-            try:
-                async with asyncio.timeout(LOOK_SECONDS):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
+        await self._messenger.run()
 
     def peer_seen(self, peer: PeerId) -> None:
-        """The peer is there: what waits for it is tried at the next turn."""
-        self._seen.add(peer)
+        """The peer is there: it is told what waits for it."""
+        self._messenger.peer_seen(peer)
 
-    async def _turn(self) -> None:
+    async def waiting(self) -> Mapping[PeerId, int]:
+        """Who must be told something, and when each is tried next (``messenger.Outbox``)."""
         now = self._parts.clock.now()
-        seen, self._seen = self._seen, set()
-        async with self._parts.db.write() as tx:
-            await rows.expire(tx, now)
-            for peer in seen:
-                await rows.hurry(tx, peer)
         async with self._parts.db.read() as rx:
-            waiting = await rows.untold(rx, now)
-        trusted = [o for o in waiting if self._parts.trust.state_of(o.peer) is TrustState.TRUSTED]
-        await asyncio.gather(*(self._guard(offer) for offer in trusted))
+            found, is_over = await rows.waiting(rx), await rows.has_expired(rx, now)
+        if is_over:
+            async with self._parts.db.write() as tx:
+                await rows.expire(tx, now)
+        return found
 
-    async def _guard(self, offer: Offer) -> None:
+    async def tell_one(self, peer: PeerId) -> bool:
+        """Tell ``peer`` the first thing that waits for it; whether to go on with the next."""
+        async with self._parts.db.read() as rx:
+            offer = await rows.first_untold(rx, peer)
+        if offer is None:
+            return False
         try:
-            async with asyncio.timeout(TELL_SECONDS):  # a peer that hangs must not keep the others waiting
-                await self._tell(offer)
+            async with asyncio.timeout(TELL_SECONDS):
+                return await self._tell(offer)
         except TimeoutError:
-            self._log.info("offer not delivered", peer=offer.peer.log, code="peer_unreachable")
-        except LeveretError as error:  # the index: there is a next time
-            self._log.warning("offer not delivered", peer=offer.peer.log, code=error.code)
-        except Exception as exc:  # noqa: BLE001 - a defect that one offer meets must not keep the others waiting
-            # its text may name a patient: only the class is logged
-            self._log.error("offer failed by a defect", peer=offer.peer.log, error=type(exc).__name__)
+            await self._postpone(offer, PeerUnreachable.code)
+        except LeveretError:
+            raise
+        except Exception:
+            await self._postpone(offer, LeveretError.code)  # another one may fare better
+            raise
+        return False
 
-    async def _tell(self, offer: Offer) -> None:
+    async def _tell(self, offer: Offer) -> bool:
         client = self._parts.clients.get(offer.peer)
         try:
             if offer.direction is Direction.OUT and offer.state is not OfferState.WITHDRAWN:
@@ -297,16 +289,20 @@ class Offers:
                 path = REFUSAL.format(id=offer.offer_id)
                 await client.call("POST", path, body=Refusal(offer.reason))
         except LeveretError as error:
-            await self._not_told(offer, error)
-            return
+            return await self._not_told(offer, error)
         async with self._parts.db.write() as tx:
             current = await rows.get(tx, offer.offer_id)  # the answer may have been overtaken by the decision
             if current is not None and current.direction is Direction.OUT and current.state is OfferState.QUEUED:
                 await rows.move(tx, current, OfferEvent.DELIVER)
             elif current is None or current.state is not OfferState.WITHDRAWN or offer.state is OfferState.WITHDRAWN:
                 await rows.told(tx, offer)  # one that was taken back while it was delivered is still to be told
+        return True
 
-    async def _not_told(self, offer: Offer, error: LeveretError) -> None:
+    async def _postpone(self, offer: Offer, code: str) -> None:
+        async with self._parts.db.write() as tx:
+            await rows.postpone(tx, offer, code, self._parts.clock.now())
+
+    async def _not_told(self, offer: Offer, error: LeveretError) -> bool:
         """What the other side refuses for good is over; anything else may pass."""
         now = self._parts.clock.now()
         is_final = isinstance(error, RemoteRefusal) and error.remote_code in {OfferRefused.code, NoSuchOffer.code}
@@ -319,6 +315,7 @@ class Offers:
             else:
                 await rows.postpone(tx, offer, error.code, now)
         self._log.info("offer not delivered", peer=offer.peer.log, code=error.code)
+        return is_final
 
     def _read(self, peer: PeerId, token: str) -> OfferText:
         key = public_key_of_certificate(self._parts.trust.certificate_of(peer))

@@ -1,12 +1,10 @@
-"""What this node withdraws of its own, and the messenger that tells everybody it was released to.
+"""What this node withdraws of its own, and how everybody it was released to is told.
 
 A notice is signed and written down in the transaction that hides or corrects, so that one cannot be without the other.
-The messenger keeps one queue a destination, in order; a destination that cannot be told is tried again ever later, and
-at once when it shows up. Nothing is given up: a facility that was away for a week is told when it is back.
+The messenger (``messenger.py``) tells each destination in order, and gives nothing up: a facility that was away for a
+week is told when it is back.
 """
 
-import asyncio
-import contextlib
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -41,6 +39,7 @@ from node.peers.client import PeerClients
 from node.peers.handlers_withdrawals import WITHDRAWALS
 from node.peers.withdrawal_messages import MAX_ACK_BYTES, decode_ack, encode_notice
 from node.sharing import taking_back
+from node.sharing.messenger import Messenger
 from node.sharing.serve import ObjectServer
 from node.sharing.trust import TrustList
 from node.store import audit, corrections, hiding, tombstones, transfers
@@ -50,8 +49,6 @@ from node.store.objects import ObjectStore
 from node.store.tombstones import Tombstone
 from node.store.withdrawals import QueuedNotice, ReceivedNotice, Withdrawal
 
-LOOK_SECONDS = 1.0  # between looks for destinations whose time has come
-LEAST_SECONDS = 2.0  # between two attempts at one destination, however often it shows up
 REVOKED_WORDS = "The patient revoked the consent under which this study was released."
 
 Releases = Mapping[PeerId, Sequence[RequestId]]  # recipients, and the requests by which each got a study
@@ -97,10 +94,7 @@ class Withdrawals:
     def __init__(self, parts: WithdrawalParts) -> None:
         self._parts = parts
         self._log = parts.log
-        self._wake = asyncio.Event()
-        self._tried: dict[PeerId, float] = {}
-        self._seen: set[PeerId] = set()
-        self._busy: set[PeerId] = set()
+        self._messenger = Messenger(self, "withdrawals", directory=parts.trust, clock=parts.clock, log=parts.log)
 
     async def withdraw(self, study: StudyInstanceUID, words: str, *, by: str) -> Told:
         """Retract an own study: nobody here sees it any more, and nobody it was released to.
@@ -141,7 +135,7 @@ class Withdrawals:
         await taking_back.withdrawn(tx, matter.study, by=by, now=now)
         notices = await rows.notices_of(tx, withdrawal.withdrawal_id)
         await audit.append(tx, _withdrawn_event(withdrawal, len({n.peer for n in notices})))
-        tx.after_commit(self._wake.set)
+        tx.after_commit(self._messenger.wake)
         return Told(withdrawal, tuple(notices))
 
     async def inform(self, tx: Write, study: StudyInstanceUID, releases: Releases) -> None:
@@ -160,7 +154,7 @@ class Withdrawals:
             )  # fmt: skip
             token = sign_jws(parts.identity, JwsType.WITHDRAWAL, encode_notice(notice))
             await rows.add_notice(tx, withdrawal.withdrawal_id, notice, token)
-        tx.after_commit(self._wake.set)
+        tx.after_commit(self._messenger.wake)
 
     async def page(self, *, study: StudyInstanceUID | None = None, limit: int = 1000) -> list[Told]:
         """What this node withdrew, last first."""
@@ -182,57 +176,22 @@ class Withdrawals:
 
     async def run(self) -> None:
         """Tell whoever must be told until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            while True:
-                self._wake.clear()
-                for peer in await self._due():
-                    self._busy.add(peer)
-                    group.create_task(self._guard(peer), name="withdrawal")
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK_SECONDS):
-                        await self._wake.wait()
+        await self._messenger.run()
 
     def peer_seen(self, peer: PeerId) -> None:
         """The peer is there: it is told what waits for it."""
-        self._seen.add(peer)
+        self._messenger.peer_seen(peer)
 
     def trust_changed(self, peer: PeerId, state: TrustState) -> None:
         """A peer that is trusted again is told at once (``peers.ports.TrustListener``)."""
-        if state is TrustState.TRUSTED:
-            self.peer_seen(peer)
-            self._wake.set()
+        self._messenger.trust_changed(peer, state)
 
-    async def _due(self) -> list[PeerId]:
-        try:
-            async with self._parts.db.read() as rx:
-                waiting = await rows.waiting(rx)
-        except LeveretError as error:
-            self._log.warning("withdrawals not looked for", component="withdrawals", code=error.code)
-            return []
-        now, moment = self._parts.clock.now(), self._parts.clock.monotonic()
-        due = []
-        for peer, attempt_at in waiting.items():
-            rested = moment - self._tried.get(peer, -LEAST_SECONDS) >= LEAST_SECONDS
-            is_time = attempt_at <= now or (peer in self._seen and rested)
-            if is_time and peer not in self._busy and self._parts.trust.state_of(peer) is TrustState.TRUSTED:
-                due.append(peer)
-        self._seen &= set(waiting)
-        return due
+    async def waiting(self) -> Mapping[PeerId, int]:
+        """Who must be told something, and when each is tried next (``messenger.Outbox``)."""
+        async with self._parts.db.read() as rx:
+            return await rows.waiting(rx)
 
-    async def _guard(self, peer: PeerId) -> None:
-        try:
-            while await self._tell_one(peer):
-                pass
-        except LeveretError as error:  # the index: there is a next time
-            self._log.warning("withdrawal not delivered", peer=peer.log, code=error.code)
-        except Exception as exc:  # noqa: BLE001 - a defect that one destination meets must not keep the others waiting
-            self._log.error("withdrawal failed by a defect", peer=peer.log, error=type(exc).__name__)
-        finally:
-            self._tried[peer] = self._parts.clock.monotonic()
-            self._seen.discard(peer)
-            self._busy.discard(peer)
-
-    async def _tell_one(self, peer: PeerId) -> bool:
+    async def tell_one(self, peer: PeerId) -> bool:
         """Tell ``peer`` the first thing in its queue; whether to go on with the next."""
         parts = self._parts
         async with parts.db.read() as rx:

@@ -274,14 +274,21 @@ async def is_opted_out(rx: Read, patient: PatientKey) -> bool:
     return bool(await rx.fetch_value(sql, (patient.issuer, patient.patient_id)))
 
 
-async def set_sensitive(tx: Write, study: StudyInstanceUID, now: int) -> None:
-    """``study`` must not be announced; if it was, it is withdrawn with the next batch."""
-    await tx.execute("INSERT INTO sensitive_study (study, at) VALUES (?, ?) ON CONFLICT DO NOTHING", (str(study), now))
+async def set_sensitive(tx: Write, study: StudyInstanceUID, now: int) -> bool:
+    """``study`` must not be announced; if it was, it is withdrawn with the next batch. False: it was marked before."""
+    sql = "INSERT INTO sensitive_study (study, at) VALUES (?, ?) ON CONFLICT DO NOTHING"
+    return await tx.execute(sql, (str(study), now)) == 1
 
 
-async def clear_sensitive(tx: Write, study: StudyInstanceUID) -> None:
-    """``study`` may be announced again."""
-    await tx.execute("DELETE FROM sensitive_study WHERE study = ?", (str(study),))
+async def clear_sensitive(tx: Write, study: StudyInstanceUID) -> bool:
+    """``study`` may be announced again. False: it was not marked."""
+    return await tx.execute("DELETE FROM sensitive_study WHERE study = ?", (str(study),)) == 1
+
+
+async def sensitive(rx: Read) -> list[tuple[StudyInstanceUID, int]]:
+    """The studies that are marked, and since when; newest first."""
+    rows = await rx.fetch_all("SELECT study, at FROM sensitive_study ORDER BY at DESC, study")
+    return [(StudyInstanceUID(row[0]), row[1]) for row in rows]
 
 
 def _json(studies: Iterable[StudyInstanceUID]) -> str:

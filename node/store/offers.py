@@ -7,7 +7,8 @@ import msgspec
 
 from node.model.consent import ConsentId
 from node.model.ids import PeerId, RequestId, StudyInstanceUID
-from node.model.offer import OfferEvent, OfferId, OfferState, next_offer_state, retry_in
+from node.model.messenger import retry_in
+from node.model.offer import OfferEvent, OfferId, OfferState, next_offer_state
 from node.model.transfer import Direction
 from node.store.engine import Read, Row, Write
 
@@ -82,10 +83,17 @@ async def pending_of(rx: Read, peer: PeerId) -> int:
     return int(await rx.fetch_value(sql, (peer.digest,)) or 0)
 
 
-async def untold(rx: Read, now: int) -> list[Offer]:
-    """What the other side must still be told, and may be tried now."""
-    sql = f"SELECT {_COLUMNS} FROM offer WHERE untold = 1 AND attempt_at <= ? ORDER BY attempt_at LIMIT 100"  # noqa: S608 - fixed texts
-    return [_offer(row) for row in await rx.fetch_all(sql, (now,))]
+async def waiting(rx: Read) -> dict[PeerId, int]:
+    """The other sides that must still be told something, and when each may be tried."""
+    rows = await rx.fetch_all("SELECT peer, min(attempt_at) FROM offer WHERE untold = 1 GROUP BY peer")
+    return {PeerId(bytes(row[0])): row[1] for row in rows}
+
+
+async def first_untold(rx: Read, peer: PeerId) -> Offer | None:
+    """What ``peer`` must be told first."""
+    sql = f"SELECT {_COLUMNS} FROM offer WHERE untold = 1 AND peer = ? ORDER BY attempt_at, created_at LIMIT 1"  # noqa: S608 - fixed texts
+    row = await rx.fetch_one(sql, (peer.digest,))
+    return None if row is None else _offer(row)
 
 
 async def move(
@@ -129,9 +137,10 @@ async def postpone(tx: Write, one: Offer, code: str, now: int) -> None:
     )
 
 
-async def hurry(tx: Write, peer: PeerId) -> None:
-    """The peer is there: what waits for it is tried now."""
-    await tx.execute("UPDATE offer SET attempt_at = 0 WHERE untold = 1 AND peer = ?", (peer.digest,))
+async def has_expired(rx: Read, now: int) -> bool:
+    """Whether one was accepted by nobody in time."""
+    sql = "SELECT EXISTS (SELECT 1 FROM offer WHERE state IN ('QUEUED', 'OFFERED') AND expires_at <= ?)"
+    return bool(await rx.fetch_value(sql, (now,)))
 
 
 async def expire(tx: Write, now: int) -> int:

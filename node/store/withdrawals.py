@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from node.model.ids import PeerId, RequestId, StudyInstanceUID
 from node.model.lifecycle import HiddenReason
+from node.model.messenger import retry_in
 from node.model.withdrawal import (
     MAX_RELEASES,
     Held,
@@ -13,7 +14,6 @@ from node.model.withdrawal import (
     NoticeState,
     WithdrawalId,
     WithdrawalKind,
-    retry_after,
 )
 from node.store.engine import Read, Row, Write
 
@@ -150,7 +150,7 @@ async def postpone(tx: Write, notice: QueuedNotice, *, code: str, now: int) -> N
     await tx.execute(
         "INSERT INTO withdrawal_destination (peer, attempts, attempt_at) VALUES (?, ?, ?)"
         " ON CONFLICT (peer) DO UPDATE SET attempts = excluded.attempts, attempt_at = excluded.attempt_at",
-        (notice.peer.digest, notice.attempts + 1, now + retry_after(notice.attempts)),
+        (notice.peer.digest, notice.attempts + 1, now + retry_in(notice.attempts)),
     )
     await tx.execute("UPDATE withdrawal_notice SET code = ? WHERE notice = ?", (code, notice.notice_id.value))
 

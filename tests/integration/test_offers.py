@@ -54,7 +54,7 @@ Two = tuple[Facility, Facility]
 
 @pytest.fixture
 async def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Two]:
-    monkeypatch.setattr("node.sharing.offers.LOOK_SECONDS", 0.1)
+    monkeypatch.setattr("node.sharing.messenger.LOOK_SECONDS", 0.1)
     async with AsyncExitStack() as stack:
         nodes = [await stack.enter_async_context(sharing_node(name, tmp_path)) for name in ("north", "lake")]
         await befriend(*nodes)

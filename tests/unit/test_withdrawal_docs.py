@@ -9,9 +9,8 @@ import pytest
 from node.crypto.jws import JwsType
 from node.model.ids import PeerId
 from node.model.lifecycle import HiddenReason
+from node.model.messenger import FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS
 from node.model.withdrawal import (
-    FIRST_RETRY_SECONDS,
-    LAST_RETRY_SECONDS,
     MAX_INSTANCES,
     MAX_RELEASES,
     MAX_WORDS,

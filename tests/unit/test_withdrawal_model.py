@@ -14,9 +14,9 @@ from node.model.correction import Changes
 from node.model.ids import Digest, PatientKey, PeerId, RequestId, SOPInstanceUID, StudyInstanceUID
 from node.model.instance import Demographics
 from node.model.lifecycle import REJECTION_TITLES, HiddenReason
+from node.model.messenger import LAST_RETRY_SECONDS, retry_in
 from node.model.quarantine import Acceptance, Circumstances, acceptance
 from node.model.withdrawal import (
-    LAST_RETRY_SECONDS,
     Acknowledgement,
     Buried,
     CorrectedIdentity,
@@ -26,7 +26,6 @@ from node.model.withdrawal import (
     NoticeOutcome,
     WithdrawalKind,
     may_withdraw,
-    retry_after,
 )
 from node.peers.withdrawal_messages import decode_ack, decode_notice, encode_ack, encode_notice
 from node.sharing.quarantine import differences
@@ -109,7 +108,7 @@ def test_nobody_withdraws_what_is_not_its_own(released: bool, held: bool, origin
 
 @given(st.integers(0, 10_000))
 def test_patience_grows_to_an_hour(attempts: int) -> None:
-    assert retry_after(attempts) <= retry_after(attempts + 1) <= LAST_RETRY_SECONDS
+    assert retry_in(attempts) <= retry_in(attempts + 1) <= LAST_RETRY_SECONDS
 
 
 @given(st.builds(Circumstances, *[st.booleans()] * 5))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 _WIDTH, _HEIGHT = 640, 240  # user units; the SVG scales with the page
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 8, 12, 30
+_LEFT, _RIGHT, _TOP, _BOTTOM = 76, 14, 12, 30
 _GRID = 4  # lines
 _LEAST_LABEL = 46  # user units that a label below the axis needs
 _RING, _RING_WIDTH = 70.0, 26.0

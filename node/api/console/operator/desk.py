@@ -1,5 +1,6 @@
 """What the pages share: rendering with a notice, going back with one, and asking again before what cannot be undone."""
 
+import contextlib
 import inspect
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,10 +9,12 @@ from typing import Any
 from aiohttp import web
 
 from node.api.console.operator.areas import AREAS, DONE, PROBLEMS
+from node.api.console.operator.words import actor as said_actor
 from node.api.routing import Call
 from node.api.web.pages import Pages, see_other
 from node.clock import Clock
 from node.errors.base import LeveretError, all_codes
+from node.errors.identifiers import InvalidPeerId
 from node.model.ids import PatientKey, PeerId
 from node.sharing.trust import TrustList
 
@@ -68,6 +71,7 @@ class Desk:
             role=role.value,
             now=self.clock.now(),
             facility=self.facility,
+            who=self.who,
             **values,
         )
 
@@ -81,6 +85,14 @@ class Desk:
             return "this facility"
         known = {one.peer_id: one.name for one in self._trust.peers()}
         return known.get(peer, peer.short)
+
+    def who(self, actor: str) -> str:
+        """Who did something, as people say it; facilities by their names."""
+        kind, _, name = actor.partition(":")
+        if kind == "peer":
+            with contextlib.suppress(InvalidPeerId):
+                return self.facility(PeerId.parse(name))
+        return said_actor(actor)
 
     def patient(self, patient_id: str, issuer: str = "") -> PatientKey:
         """A patient as typed."""

@@ -9,7 +9,7 @@ import msgspec
 from node.api.console.operator.desk import Desk, Question, back, done, settle
 from node.api.rest.access import OPERATION, OVERSIGHT
 from node.api.routing import Call, Route
-from node.api.web.charts import Part, Series, area, ring
+from node.api.web.charts import Part, Series, area, bars, ring
 from node.api.web.words import size
 from node.config import StoreSettings
 from node.errors.access import InvalidInput
@@ -22,6 +22,7 @@ from node.sharing.scrub import Scrub
 
 _AREA, _PLACE = "system", "/console/storage"
 _SERVER_FAULT = 500
+_LEAST_MONTHS = 3  # fewer points make no line
 
 
 class StudyForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -127,4 +128,6 @@ def _ring(view: StorageView) -> object:
 def _growth(view: StorageView) -> object:
     months = [share.name for share in view.months]
     series = Series("came", "a", [share.size for share in view.months])
+    if len(months) < _LEAST_MONTHS:
+        return bars("growth", "What came month by month and is still held", months, [series], size)
     return area("growth", "What came month by month and is still held", months, series, size)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from node.api.web.words import size
+from node.api.web.words import moment, size
 from node.errors.base import all_codes, describe_class
 from node.model.audit import AuditType
 from node.model.consent import ConsentKind, PurposeOfUse
@@ -160,6 +160,11 @@ def actor(value: str) -> str:
     return words.get(kind_of, value) if name else {"node": "this node"}.get(value, value)
 
 
+def second(seconds: int) -> str:
+    """A point in time to the second, on the clock of this facility: what auditors compare."""
+    return f"{moment(seconds)}:{seconds % 60:02}"
+
+
 def rate(count: int, seconds: float) -> str:
     """Bytes a second."""
     return f"{size(round(count / seconds))}/s" if seconds > 0 else ""
@@ -174,5 +179,6 @@ FILTERS: dict[str, Callable[..., str]] = {
     "say_trouble": trouble,
     "say_actor": actor,
     "say_rate": rate,
+    "say_second": second,
     "tag_of": tag,
 }

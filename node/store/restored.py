@@ -64,6 +64,9 @@ _CLEARED = (
     # Links that were taken back after the backup would be open again: all of them end.
     "UPDATE health_link SET revoked_at = coalesce(revoked_at, ?1), key = NULL",
     "DELETE FROM health_link_token",
+    # A letter of the portal that was used after the backup would be good once more.
+    "UPDATE portal_invitation SET withdrawn_at = ?1 WHERE used_at IS NULL AND withdrawn_at IS NULL",
+    "DELETE FROM portal_mail",
     "UPDATE invitation SET withdrawn_at = ?1 WHERE redeemed_by IS NULL AND withdrawn_at IS NULL",
     # Peers may have seen later cards than the one that stands here: the next has a number above any of them.
     "UPDATE own_card SET sequence = max(sequence, ?1), facts = x''",

@@ -158,7 +158,7 @@ class ConsentsPages:
             typed=typed or DirectiveForm(),
             entries=entries,
             patient=key,
-            who=studies[0].demographics if studies else Demographics(),
+            said=studies[0].demographics if studies else Demographics(),
             studies=studies,
             opted_out=await self._consents.opted_out(key),
             recipients=self._recipients(),

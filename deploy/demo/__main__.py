@@ -212,6 +212,10 @@ def linger(facilities: tuple[Facility, ...], api: str, token: str) -> None:
     for facility in facilities:
         listen = facility.run("status")["listen"]
         say(f"   {facility.name:20} http://{listen['api']}   DICOM {listen['dicom']}   peers {listen['peer']}")
+    letter = facilities[0].run("portal", "invite", "--patient-id", studies.ELENA.patient_id)
+    born = letter["birth_date"]
+    say(f"\n   Elena's letter for the portal of {facilities[0].name}: {letter['url']}")
+    say(f"   code {letter['code']}, date of birth {int(born[6:])} {int(born[4:6])} {born[:4]}")
     say(f"\n   curl -H 'Authorization: Bearer {token}' {api}/dicom-web/studies")
     say(f"   {sys.executable.rsplit('/', 1)[0]}/leveret status --data {facilities[1].directory}")
     say("\nCtrl-C ends it.")

@@ -8,7 +8,7 @@ from support.portal_desk import ANA, BEA, PASSPHRASE, SOUTH, STAFF, STRANGER, De
 from support.store import study_uid
 
 from node.errors.access import NotFound
-from node.errors.portal import InvalidPortalOrder, NotInvitable, UnknownAccount, VerificationNeeded
+from node.errors.portal import EnrolmentRefused, InvalidPortalOrder, NotInvitable, UnknownAccount, VerificationNeeded
 from node.errors.storage import UnknownStudy
 from node.model.access import Caller, Role
 from node.model.audit import AuditEvent, AuditType
@@ -21,7 +21,7 @@ from node.sharing.portal.accounts import FRESH_SECONDS
 from node.sharing.portal.enrolment import account_of
 from node.sharing.portal.history import Kind, Who, WhoKind
 from node.sharing.portal.history_words import facts, sentence
-from node.store import audit, corrections, feeds, hiding, links, users
+from node.store import audit, corrections, feeds, hiding, links, restored, users
 
 HOUR = 3600
 PDF = SOPClassUID("1.2.840.10008.5.1.4.1.1.104.1")
@@ -281,3 +281,16 @@ async def test_staff_are_named_where_the_facility_says_so(tmp_path: Path) -> Non
         await record(north, AuditEvent(AuditType.STUDY_READ, 7, "user:clin", patient=ANA, study=study_uid(1)))
         entries, _ = await north.history.page(ana.session.caller)
         assert Who(WhoKind.STAFF, "clin") in {one.who for one in entries}
+
+
+async def test_after_a_restore_letters_are_void_and_nobody_acts_for_others_before_the_review(north: Desk) -> None:
+    ana, carer = await north.enrolled(), await north.enrol(await north.proxy_letter(ANA), "carla@example.org")
+    letter = await north.letter(BEA)
+    async with north.db.write() as tx:
+        await restored.mark(tx, now=north.clock.now(), log_ends=False)
+    assert (await north.visible(ana), await north.visible(carer)) == ({study_uid(1)}, set())
+    with pytest.raises(EnrolmentRefused):
+        await north.enrolment.prove(letter.code.text, "19701224", place="::1")
+    async with north.db.write() as tx:
+        await restored.reviewed(tx, by=STAFF, now=north.clock.now())
+    assert await north.visible(carer) == {study_uid(1)}

@@ -19,6 +19,7 @@ from support.zoo import brain
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(180)]
 PATIENT, PASSCODE, RECIPIENT = "P-1", "482913", "Dr. Wong, Lakeside Practice"
 LABEL = "MR of the head, for the neurologist"
+PATIENT_MS = 30_000  # the first picture starts worker processes
 SHADES = 24  # of grey that a picture of a patient has at least, and a blank one has not
 SECRETS = ("shlink", "eyJ1cmwi")  # the scheme, and how every payload begins
 
@@ -87,13 +88,13 @@ def test_a_doctor_opens_a_link(
     expect(page.get_by_role("alert")).to_contain_text("Attempts that are left: 4.")
     assert axe_violations(page) == []
     open_link(page, PASSCODE)
-    expect(page.get_by_role("heading", level=1)).to_have_text("Images of Elena García")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Images of Elena García", timeout=PATIENT_MS)
     expect(page.get_by_text("Born on 3 February 1961. Shared by Northern Hospital.")).to_be_visible()
     card = page.locator(".pt-study")
     expect(card).to_contain_text("MRI scan")
     expect(card).to_contain_text("12 March 2026")
     thumbnail = card.locator("img")
-    expect(thumbnail).to_be_visible()
+    expect(thumbnail).to_be_visible(timeout=PATIENT_MS)
     assert shades(thumbnail) > SHADES
     assert axe_violations(page) == []
     shot(page, "health-link")
@@ -122,7 +123,7 @@ def test_a_doctor_opens_a_link(
 def look_at_images(page: Page, shot: Callable[..., None]) -> None:
     page.get_by_role("button", name="Look at the images").click()
     picture = page.locator("[data-image]")
-    expect(picture).to_be_visible()
+    expect(picture).to_be_visible(timeout=PATIENT_MS)
     wait_for(lambda: shades(picture) > SHADES)
     count = page.locator("[data-count]")
     first = count.inner_text()
@@ -155,9 +156,9 @@ def full_viewer_and_archive(page: Page, made: dict[str, Any], folder: Path) -> N
     (cookie,) = page.context.cookies()
     assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Lax")
     page.get_by_role("button", name="Open all in the full viewer").click()
-    page.wait_for_url("**/viewer/viewer?StudyInstanceUIDs=*")
+    page.wait_for_url("**/viewer/viewer?StudyInstanceUIDs=*", wait_until="commit")
     canvas = page.locator("canvas.cornerstone-canvas").first
-    expect(canvas).to_be_visible(timeout=30_000)
+    expect(canvas).to_be_visible(timeout=PATIENT_MS)
     wait_for(lambda: shades(canvas) > SHADES)
     assert key_of(made) not in page.url
 

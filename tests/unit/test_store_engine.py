@@ -166,7 +166,9 @@ async def test_a_tampered_first_page_is_refused_and_left_alone(db: Database, tmp
 
 async def test_a_tampered_page_is_an_error_and_others_still_read(db: Database, tmp_path: Path) -> None:
     async with db.write() as tx:
-        await tx.execute_many("INSERT INTO thing (name) VALUES (?)", [(f"{i:0500}",) for i in range(2000)])
+        await tx.execute_many(
+            "INSERT INTO thing (name) VALUES (?)", [(f"{i:0500}",) for i in range(8000)]
+        )  # the schema stays in front
         await tx.execute("CREATE TABLE small (id INTEGER PRIMARY KEY) STRICT")
     await db.close()
     path = tmp_path / "index.db"

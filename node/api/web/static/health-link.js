@@ -499,12 +499,14 @@
       if (!passcode && link.flag.includes('P')) return problem('passless')
       const button = one('button', form)
       button.disabled = true
+      when('busy', true)
       try {
         present(link, await open(link, recipient, passcode))
       } catch (error) {
         refused(link, error)
       } finally {
         button.disabled = false
+        when('busy', false)
       }
     })
     show('start')

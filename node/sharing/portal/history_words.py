@@ -6,7 +6,7 @@ from node.model.access import Role
 from node.model.consent import ConsentKind, PurposeOfUse
 from node.model.release import Verdict
 from node.sharing.portal.history import Entry, Kind, Who, WhoKind
-from node.sharing.portal.plain_words import Day, Words, name_of, say
+from node.sharing.portal.plain_words import Day, Value, Words, name_of, say
 
 _ROLES: Mapping[Role, Words] = {
     Role.CLINICIAN: say("A doctor or nurse here"),
@@ -95,7 +95,8 @@ def sentence(entry: Entry) -> Words:
     study = say("images that are not shown") if entry.study is None else name_of(entry.study)
     facility = entry.facility or say("Another facility")
     said = _TO_READER.get(entry.kind) if entry.is_about_reader else None
-    return Words((said or _SENTENCES[entry.kind]).text, {"who": person(entry.who), "study": study, "facility": facility})
+    values: dict[str, Value] = {"who": person(entry.who), "study": study, "facility": facility}
+    return Words((said or _SENTENCES[entry.kind]).text, values)
 
 
 def facts(entry: Entry) -> list[tuple[Words, Words]]:

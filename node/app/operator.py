@@ -17,6 +17,7 @@ from node.api.console.operator.pacs import PacsPages
 from node.api.console.operator.pairing import PairingPages
 from node.api.console.operator.peers import PeersPages
 from node.api.console.operator.quarantine import QuarantinePages
+from node.api.console.operator.restored import RestoredPages
 from node.api.console.operator.settings import SettingsPages
 from node.api.console.operator.share_codes import ShareCodesPages
 from node.api.console.operator.storage import StoragePages
@@ -40,10 +41,17 @@ def operator_routes(basis: Basis, exchange: Exchange, pages: Pages, problems: Pr
     storage, network, name = basis.storage, basis.network, basis.settings.node.name
     desk = Desk(pages, network.trust, basis.clock, basis.issuer)
     overview = Overview(
-        db=storage.db, store=storage.store, trust=network.trust, presence=network.presence, clock=basis.clock
+        db=storage.db,
+        store=storage.store,
+        trust=network.trust,
+        presence=network.presence,
+        reader=exchange.reader,
+        restored=exchange.vault.restored,
+        clock=basis.clock,
     )
     resources = (
         OverviewPages(desk, overview, problems, name=name),
+        RestoredPages(desk, exchange.vault.restored),
         PeersPages(desk, network.trust, overview, network.nearby, name=name),
         PairingPages(desk, network.pairing, overview, name=name),
         InboxPages(desk, exchange.inbox),

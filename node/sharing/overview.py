@@ -14,7 +14,9 @@ from node.model.delivery import DeliveryState
 from node.model.transfer import ENDED, Direction, TransferState
 from node.model.trust import Peer, TrustState
 from node.peers.presence import Presence
+from node.sharing.feeds import FeedReader
 from node.sharing.reading import caught_up
+from node.sharing.restored import Restored
 from node.sharing.trust import TrustList
 from node.store import audit, brought, overview, requests, scrub, withdrawals, witness
 from node.store.engine import Database
@@ -33,7 +35,9 @@ class AlertKind(StrEnum):
     """What somebody has to look at, most pressing first."""
 
     DISK_FULL = "disk_full"
+    RESTORED = "restored"
     LOG_CONFLICT = "log_conflict"
+    FEED_FORKED = "feed_forked"
     DAMAGED = "damaged"
     EMERGENCY = "emergency"
     QUARANTINE = "quarantine"
@@ -48,7 +52,10 @@ class AlertKind(StrEnum):
     DELIVERY_SUSPENDED = "delivery_suspended"
 
 
-BROKEN = frozenset({AlertKind.DISK_FULL, AlertKind.LOG_CONFLICT, AlertKind.DAMAGED})  # something is wrong here
+# Something is wrong, here or with a facility.
+BROKEN = frozenset(
+    {AlertKind.DISK_FULL, AlertKind.RESTORED, AlertKind.LOG_CONFLICT, AlertKind.FEED_FORKED, AlertKind.DAMAGED}
+)
 # What waits for a person; all others pass by themselves, if slowly.
 TO_DECIDE = frozenset(
     {AlertKind.EMERGENCY, AlertKind.QUARANTINE, AlertKind.INBOX, AlertKind.OFFERS, AlertKind.PEER_PENDING}
@@ -88,6 +95,8 @@ class Snapshot:
     emergencies: int
     damaged: int
     log_conflicts: int
+    forked_feeds: int
+    is_restored: bool  # and nobody has looked it through yet
     notices_waiting: int
     notices_refused: int
     moved: tuple[Moved, ...]
@@ -121,7 +130,19 @@ Problems = Callable[[], Awaitable[list[str]]]
 class Overview:
     """Looks."""
 
-    def __init__(self, *, db: Database, store: ObjectStore, trust: TrustList, presence: Presence, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        db: Database,
+        store: ObjectStore,
+        trust: TrustList,
+        presence: Presence,
+        reader: FeedReader,
+        restored: Restored,
+        clock: Clock,
+    ) -> None:
+        self._reader = reader
+        self._restored = restored
         self._db = db
         self._store = store
         self._trust = trust
@@ -133,6 +154,7 @@ class Overview:
         now = self._clock.now()
         await caught_up(self._store)
         free, totals = await self._store.free(), await self._store.totals()
+        forks, restored = await self._reader.forks(), await self._restored.view()
         async with self._db.read() as rx:
             waiting, refused = await withdrawals.unsettled(rx)
             return Snapshot(
@@ -148,6 +170,8 @@ class Overview:
                 emergencies=await brought.count_reviews(rx),
                 damaged=await scrub.damaged_objects(rx),
                 log_conflicts=len(await witness.conflicts(rx)),
+                forked_feeds=len(forks),
+                is_restored=restored is not None,
                 notices_waiting=waiting,
                 notices_refused=refused,
                 moved=tuple(await overview.moved(rx, _midnight(now) - (DAYS - 1) * _DAY)),
@@ -192,7 +216,9 @@ def alerts(snapshot: Snapshot) -> list[Alert]:
     away = [g for g in trusted if not g.connected and snapshot.at - max(g.peer.since, g.peer.last_seen or 0) > _GRACE]
     counts = {
         AlertKind.DISK_FULL: len(snapshot.problems),
+        AlertKind.RESTORED: int(snapshot.is_restored),
         AlertKind.LOG_CONFLICT: snapshot.log_conflicts,
+        AlertKind.FEED_FORKED: snapshot.forked_feeds,
         AlertKind.DAMAGED: snapshot.damaged,
         AlertKind.EMERGENCY: snapshot.emergencies,
         AlertKind.QUARANTINE: snapshot.totals.quarantined,

@@ -5,7 +5,9 @@ from pathlib import Path
 
 from node.api.console.operator.overview import _ADVICE
 from node.api.console.operator.settings import explained
+from node.api.console.operator.words import MARKS, REASONS
 from node.config import Settings, load, origins
+from node.model.decide import ReviewReason
 from node.model.delivery import DeliveryState
 from node.model.ids import PeerId
 from node.model.transfer import Direction, TransferState
@@ -17,7 +19,8 @@ from node.store.study_queries import Totals
 NOW = 1_764_000_000
 CALM = Snapshot(
     at=NOW, totals=Totals(0, 0, 0, 0, 0), free=1, peers=(), transfers={}, failed_today=0, deliveries={}, inbox=0,
-    offers=0, emergencies=0, damaged=0, log_conflicts=0, notices_waiting=0, notices_refused=0, moved=(), problems=(),
+    offers=0, emergencies=0, damaged=0, log_conflicts=0, forked_feeds=0, is_restored=False,
+    notices_waiting=0, notices_refused=0, moved=(), problems=(),
 )  # fmt: skip
 
 
@@ -40,10 +43,12 @@ def test_each_thing_is_said_most_pressing_first() -> None:
         transfers={TransferState.SUSPENDED: 3, TransferState.FAILED: 4},
         failed_today=4,
         deliveries={DeliveryState.UNLINKED: 5, DeliveryState.SUSPENDED: 6},
-        inbox=7, offers=8, emergencies=9, damaged=10, log_conflicts=11, notices_refused=12, problems=("disk_full",),
+        inbox=7, offers=8, emergencies=9, damaged=10, log_conflicts=11, forked_feeds=13, is_restored=True,
+        notices_refused=12, problems=("disk_full",),
     )  # fmt: skip
     assert alerts(busy) == [
-        Alert(AlertKind.DISK_FULL, 1), Alert(AlertKind.LOG_CONFLICT, 11), Alert(AlertKind.DAMAGED, 10),
+        Alert(AlertKind.DISK_FULL, 1), Alert(AlertKind.RESTORED, 1), Alert(AlertKind.LOG_CONFLICT, 11),
+        Alert(AlertKind.FEED_FORKED, 13), Alert(AlertKind.DAMAGED, 10),
         Alert(AlertKind.EMERGENCY, 9), Alert(AlertKind.QUARANTINE, 2), Alert(AlertKind.INBOX, 7),
         Alert(AlertKind.OFFERS, 8), Alert(AlertKind.PEER_PENDING, 1), Alert(AlertKind.PEER_AWAY, 1),
         Alert(AlertKind.NOTICE_REFUSED, 12), Alert(AlertKind.TRANSFERS_SUSPENDED, 3),
@@ -61,6 +66,11 @@ def test_a_facility_is_away_only_after_a_while() -> None:
     ):
         assert alerts(replace(CALM, peers=(peer,))) == []
     assert alerts(replace(CALM, peers=(glance(TrustState.TRUSTED, seen=NOW - 3600),)))[0].kind is AlertKind.PEER_AWAY
+
+
+def test_every_reason_has_words() -> None:
+    assert set(REASONS) == set(ReviewReason)
+    assert {reason for marks in MARKS.values() for reason in marks} <= set(ReviewReason)
 
 
 def test_every_day_has_its_bar() -> None:

@@ -47,6 +47,7 @@ AREAS: Mapping[str, Sequence[Place]] = {
 }
 
 DONE: Mapping[str, str] = {
+    "restore-reviewed": "Releases and announcements go on.",
     "released": "Released. The other facility fetches it now.",
     "refused": "Refused. The other facility is told.",
     "confirmed": "This facility is trusted now.",
@@ -117,5 +118,6 @@ PROBLEMS: Mapping[str, tuple[str, str]] = {
         "No study of that patient is held here as this facility's own",
         "Check the patient id and the issuer.",
     ),
+    "nothing_to_review": ("No restore waits any more", "Somebody else was quicker; releases and announcements go on."),
     "no_such_event": ("There is no such event in the log", "Choose one from the list."),
 }

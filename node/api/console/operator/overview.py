@@ -54,6 +54,18 @@ _ADVICE: Mapping[AlertKind, _Advice] = {
         "Its log shrank or forked: it was restored from a backup, or rewritten. Call its operator.",
         "/console/audit?type=peer_log_conflict", "Audit log", for_auditors=True,
     ),
+    AlertKind.RESTORED: _Advice(
+        "restore from a backup to look through",
+        "restores from a backup to look through",
+        "Nothing is announced, and every release waits for a person, until somebody has.",
+        "/console/restored", "Look through", for_auditors=True,
+    ),
+    AlertKind.FEED_FORKED: _Advice(
+        "facility announced two different things as one",
+        "facilities announced two different things as one",
+        "Its announcements are not followed any more. Call its operator: it may have been restored, or tampered with.",
+        "/console/peers", "Look", for_auditors=True,
+    ),
     AlertKind.DAMAGED: _Advice(
         "stored object is damaged",
         "stored objects are damaged",

@@ -18,6 +18,7 @@ REASONS: Mapping[ReviewReason, str] = {
     ReviewReason.NOT_IDENTIFIED: "Nothing contradicts, but too little agrees to be sure that it is the same person.",
     ReviewReason.NAMESAKES: "More than one patient here fits what they say.",
     ReviewReason.POLICY: "The policy for this facility says that a person looks at every request.",
+    ReviewReason.RESTORED: "This node was restored from a backup, and nobody has looked yet what was revoked since.",
     ReviewReason.OUTSIDE_HOURS: "It came outside the hours in which releases to this facility go out by themselves.",
 }
 

@@ -106,7 +106,7 @@ class StatusResource:
             },
             "transfers": await self._moving(),
             "deliveries": await self._delivering(),
-            "inbox": len(await self._inbox.page()),
+            "inbox": await self._inbox.waiting(),
             "withdrawals": await self._told(),
             "emergencies": await self._emergencies.pending(),  # releases by break-glass that nobody reviewed yet
             "restored": shown_restore(await self._restored.view()),  # a restore that waits for a person

@@ -1,7 +1,7 @@
 """Requests of other facilities that wait for a person here."""
 
 from collections.abc import Iterable
-from typing import Annotated, cast
+from typing import Annotated
 
 import msgspec
 
@@ -68,7 +68,8 @@ class InboxResource:
 
     async def release(self, call: Call) -> InboxReleased:
         """Yes."""
-        request_id, wanted = named_request(call), cast("Release", call.body)
+        wanted: Release = call.body
+        request_id = named_request(call)
         chosen = None if wanted.studies is None else [StudyInstanceUID.parse(uid) for uid in wanted.studies]
         studies = await self._inbox.release(request_id, by=call.caller.actor, studies=chosen, reasons=wanted.reasons)
         return {"request_id": str(request_id), "state": "PERMITTED", "studies": list(studies)}

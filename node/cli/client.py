@@ -72,6 +72,16 @@ class Daemon:
         given = {name: value for name, value in query.items() if value is not None}
         return self._json("GET", path + (f"?{urllib.parse.urlencode(given)}" if given else ""))
 
+    def every(self, path: str, name: str, /, **query: str | int | None) -> Any:
+        """GET a list whole: part after part, joined under ``name``."""
+        document = self.get(path, **query)
+        following = document.pop("next")
+        while following:
+            part = self._json("GET", following.removeprefix(PREFIX))
+            document[name] += part[name]
+            following = part["next"]
+        return document
+
     def post(self, path: str, **body: Any) -> Any:
         """POST a JSON object; fields that are None are left out."""
         return self._json("POST", path, json.dumps({k: v for k, v in body.items() if v is not None}).encode())

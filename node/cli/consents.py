@@ -80,7 +80,7 @@ def list_consents(session: Session, patient_id: str | None, issuer: str | None) 
             empty="No consents are on file.",
         )
 
-    session.show(session.daemon().get("/consents", patient_id=patient_id, issuer=issuer), for_people)
+    session.show(session.daemon().every("/consents", "consents", patient_id=patient_id, issuer=issuer), for_people)
 
 
 @consent.command("revoke")
@@ -161,7 +161,7 @@ def keys(session: Session, patient_id: str, issuer: str | None) -> None:
             empty="No key is bound to this patient.",
         )
 
-    session.show(session.daemon().get("/patient-keys", patient_id=patient_id, issuer=issuer), for_people)
+    session.show(session.daemon().every("/patient-keys", "keys", patient_id=patient_id, issuer=issuer), for_people)
 
 
 @consent.command("revoke-key")
@@ -235,7 +235,7 @@ def list_emergencies(session: Session, *, everything: bool) -> None:
         if not document["emergencies"]:
             click.echo("Nothing to review.")
 
-    session.show(session.daemon().get("/emergencies", all=1 if everything else None), for_people)
+    session.show(session.daemon().every("/emergencies", "emergencies", all=1 if everything else None), for_people)
 
 
 @emergencies.command("review")

@@ -73,7 +73,7 @@ def list_links(session: Session) -> None:
             empty="No links were made.",
         )
 
-    session.show(session.daemon().get("/health-links"), for_people)
+    session.show(session.daemon().every("/health-links", "health_links"), for_people)
 
 
 @health_link.command("show")

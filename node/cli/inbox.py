@@ -32,7 +32,7 @@ def list_requests(session: Session) -> None:
         if not document["requests"]:
             click.echo("Nothing waits.")
 
-    session.show(session.daemon().get("/inbox"), for_people)
+    session.show(session.daemon().every("/inbox", "requests"), for_people)
 
 
 @inbox.command("release")

@@ -36,7 +36,7 @@ def link(
     """
     daemon = session.daemon()
     if lists:
-        session.show(daemon.get("/links"), _list)
+        session.show(daemon.every("/links", "links"), _list)
         return
     if not study:
         raise click.UsageError("Give --study.")
@@ -48,6 +48,9 @@ def link(
         raise click.UsageError("Give --patient-id; --name, --birth-date and --sex go together.")
     document = daemon.post("/links", study=study, despite_differences=despite_differences or None, **who)
     session.show(document, _linked)
+    if not document["known_here"] and not any(described):
+        told = f"No study of this facility names a patient {show.printable(who['patient_id'])}: look at the id again."
+        click.echo(f"{told} (`leveret link --remove` takes the link back.)", err=True)
 
 
 def _linked(d: Any) -> None:

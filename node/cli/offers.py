@@ -54,7 +54,7 @@ def list_offers(session: Session) -> None:
             empty="Nothing was offered.",
         )
 
-    session.show(session.daemon().get("/offers"), for_people)
+    session.show(session.daemon().every("/offers", "offers"), for_people)
 
 
 @offers.command("accept")

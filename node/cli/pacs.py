@@ -80,7 +80,7 @@ def list_pacs(session: Session) -> None:
         )
         click.echo(f"\nThis node's AE title: {document['ae_title']}")
 
-    session.show(session.daemon().get("/pacs"), for_people)
+    session.show(session.daemon().every("/pacs", "pacs"), for_people)
 
 
 @pacs.command("remove")

@@ -91,7 +91,7 @@ def list_corrections(session: Session) -> None:
             empty="Nothing was corrected.",
         )
 
-    session.show(session.daemon().get("/corrections"), for_people)
+    session.show(session.daemon().every("/corrections", "corrections"), for_people)
 
 
 @patient.command("undo")

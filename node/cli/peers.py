@@ -41,7 +41,7 @@ def list_peers(session: Session) -> None:
                 click.echo(f"\n{show.printable(peer['name'])} waits to be confirmed. Compare the safety phrase:")
                 click.echo(f"  {peer['safety_phrase']}\nthen: leveret peers confirm {peer['peer_id'][:7]}")
 
-    session.show(session.daemon().get("/peers"), for_people)
+    session.show(session.daemon().every("/peers", "peers"), for_people)
 
 
 @peers.command("nearby")
@@ -56,7 +56,7 @@ def nearby(session: Session) -> None:
             empty="Nobody was seen on the local network.",
         )
 
-    session.show(session.daemon().get("/peers/nearby"), for_people)
+    session.show(session.daemon().every("/peers/nearby", "nearby"), for_people)
 
 
 @peers.command("invite")

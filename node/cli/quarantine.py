@@ -46,7 +46,7 @@ def list_quarantine(session: Session) -> None:
             empty="Nothing is in quarantine.",
         )
 
-    session.show(session.daemon().get("/quarantine"), for_people)
+    session.show(session.daemon().every("/quarantine", "quarantine"), for_people)
 
 
 @quarantine.command("inspect")

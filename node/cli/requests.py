@@ -11,6 +11,7 @@ from node.cli.client import Daemon, DaemonRefused, quoted
 from node.cli.command import Session, command
 from node.cli.person import check_person, person_options
 from node.cli.send import follow, for_people
+from node.errors.setup import NotRunning
 
 _MAX_CODE = 256  # characters read of a share code
 _MAX_GRANT = 16 * 1024  # characters read of a grant
@@ -24,6 +25,9 @@ _REFUSED_HERE = frozenset({"share_code_malformed", "share_code_mistyped"})
 @command("request")
 @click.option(
     "--from", "peer", required=True, metavar="PEER", help="Who holds it: PeerId, its first characters, or name."
+)
+@click.option(
+    "--or-from", "others", multiple=True, metavar="PEER", help="Who has it too: asked if PEER is not reached."
 )
 @click.option("--study", "studies", multiple=True, required=True, metavar="UID-OR-REF", help="May be repeated.")
 @click.option("--share-code", metavar="CODE", help="The patient's code; - reads it from standard input.")
@@ -45,6 +49,7 @@ def request(
     /,
     *,
     peer: str,
+    others: tuple[str, ...],
     studies: tuple[str, ...],
     purpose: str,
     timeout: int,
@@ -58,19 +63,19 @@ def request(
     if "emergency" in consent:
         purpose = "ETREAT"
     check_person(who, needed=False)
+    if deliver and others:
+        raise click.UsageError("--deliver needs one facility: leave out --or-from.")
     if deliver and not who["patient_id"]:
         raise click.UsageError("--deliver needs --patient-id: whose study it becomes here.")
     daemon = session.daemon()
     body = {"peer": peer, "studies": list(studies), "purpose": purpose, "timeout": timeout}
     delivery = {"deliver": deliver, "accession": accession}
     try:
-        asked = daemon.post("/requests", **body, **delivery, **consent, **who)
-    except DaemonRefused as exc:
-        if not (wait and exc.code in _REFUSED_HERE):
-            raise
-        click.echo(exc.line, err=True)
-        session.show(_nothing_came("REFUSED", exc.code), lambda _d: None)
-        return _FAILED
+        asked = daemon.post("/requests", **body, or_from=list(others) or None, **delivery, **consent, **who)
+    except (DaemonRefused, NotRunning) as exc:
+        if wait:  # whoever waits for the end is told the end, whatever it is
+            session.show(_nothing_came("REFUSED" if exc.code in _REFUSED_HERE else "FAILED", exc.code), lambda _d: None)
+        raise
     if not wait:
         session.show(asked, lambda a: click.echo(f"Asked. Follow it with: leveret transfers show {a['request_id']}"))
         return 0
@@ -134,7 +139,7 @@ def _follow(session: Session, daemon: Daemon, request_id: str) -> dict[str, Any]
             if event["instances_total"]:
                 bar.update(event["bytes_done"], event["bytes_total"], event["instances_done"])
     result: dict[str, Any] = daemon.get(path)
-    return result
+    return _follow(session, daemon, result["continued_as"]) if result["continued_as"] else result
 
 
 def _for_people(result: Any) -> None:

@@ -34,7 +34,7 @@ def send(
     """Send a study to a PACS of this facility."""
     daemon = session.daemon()
     if lists:
-        session.show(daemon.get("/deliveries"), _list)
+        session.show(daemon.every("/deliveries", "deliveries"), _list)
         return 0
     if cancel:
         session.show(daemon.post(f"/deliveries/{quoted(cancel)}/cancel"), lambda d: click.echo(f"{d['state']}."))

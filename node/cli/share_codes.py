@@ -74,7 +74,7 @@ def list_codes(session: Session) -> None:
             empty="No share codes were made.",
         )
 
-    session.show(session.daemon().get("/share-codes"), for_people)
+    session.show(session.daemon().every("/share-codes", "share_codes"), for_people)
 
 
 @share_code.command("revoke")

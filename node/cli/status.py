@@ -116,7 +116,7 @@ def studies(
 ) -> None:
     """What is held, newest first."""
     if protected:
-        session.show(session.daemon().get("/protections"), _protected)
+        session.show(session.daemon().every("/protections", "protections"), _protected)
         return
     if damaged:
         session.show(session.daemon().get("/scrub"), _damaged)
@@ -125,7 +125,7 @@ def studies(
         session.show(session.daemon().get("/revisions", study=study), _revisions)
         return
     if withdrawn:
-        session.show(session.daemon().get("/withdrawals/studies"), _withdrawn)
+        session.show(session.daemon().every("/withdrawals/studies", "studies"), _withdrawn)
         return
 
     def for_people(document: Any) -> None:
@@ -148,7 +148,7 @@ def studies(
             empty="No such studies are held.",
         )
 
-    session.show(session.daemon().get("/studies", patient_id=patient_id, name=name), for_people)
+    session.show(session.daemon().every("/studies", "studies", patient_id=patient_id, name=name), for_people)
 
 
 def _patient_id(study: Any) -> str:

@@ -38,7 +38,7 @@ def list_transfers(session: Session) -> None:
             empty="No transfers yet.",
         )
 
-    session.show(session.daemon().get("/transfers"), for_people)
+    session.show(session.daemon().every("/transfers", "transfers"), for_people)
 
 
 @transfers.command("show")

@@ -50,7 +50,7 @@ def list_users(session: Session) -> None:
             empty="No users yet.",
         )
 
-    session.show(session.daemon().get("/users"), for_people)
+    session.show(session.daemon().every("/users", "users"), for_people)
 
 
 @users.command("disable")
@@ -125,7 +125,7 @@ def tokens(session: Session, name: str) -> None:
             empty="No tokens.",
         )
 
-    session.show(session.daemon().get(f"/users/{quoted(name)}/tokens"), for_people)
+    session.show(session.daemon().every(f"/users/{quoted(name)}/tokens", "tokens"), for_people)
 
 
 @users.command("revoke")

@@ -48,7 +48,7 @@ def list_withdrawals(session: Session, study: str | None) -> None:
         if not document["withdrawals"]:
             click.echo("Nothing was withdrawn.")
 
-    session.show(session.daemon().get("/withdrawals", study=study), for_people)
+    session.show(session.daemon().every("/withdrawals", "withdrawals", study=study), for_people)
 
 
 @withdrawals.command("received")
@@ -73,7 +73,7 @@ def received(session: Session) -> None:
             empty="Nobody withdrew anything.",
         )
 
-    session.show(session.daemon().get("/withdrawals/received"), for_people)
+    session.show(session.daemon().every("/withdrawals/received", "withdrawals"), for_people)
 
 
 def _state(r: Any) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from node.errors.dimse import InvalidPacs
+from node.errors.trust import InvalidAddress
 from node.model.trust import Address
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -40,7 +41,10 @@ class Pacs:
         if not _NAME.fullmatch(self.name):
             raise InvalidPacs("a name has letters, digits, '-', '_' and '.' only, 64 at most")
         check_title(self.ae_title)
-        Address.parse(f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}")
+        try:
+            Address.parse(f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}")
+        except InvalidAddress as exc:
+            raise InvalidPacs("a host is a name or an IP address, without a scheme; a port is 1 to 65535") from exc
         for network in self.calls_from:
             parse_network(network)
 

@@ -276,6 +276,38 @@ def test_people_get_words(tmp_path: Path, facility: MakeFacility) -> None:
         assert done.stdout.strip()
 
 
+def test_who_waits_is_told_the_end_whatever_it_is(facility: MakeFacility) -> None:
+    """`request --wait --json` is one JSON document and one line on stderr, also where nothing was asked of anybody."""
+    north = facility()
+    asked = ("request", "--from", "nobody", "--study", "1.2.3", "--share-code", "x", "--wait", "--json")
+    for arguments, code in ((asked, "unknown_peer"), ((*asked, "--patient-id", "NOBODY"), "unknown_peer")):
+        done = north.call(*arguments)
+        document = json.loads(done.stdout)
+        assert (done.returncode, document["state"], document["code"]) == (1, "FAILED", code)
+        assert code_of(done.stderr.strip()) == code
+    north.stop()
+    document = json.loads(north.call(*asked).stdout)
+    assert (document["state"], document["code"], document["request_id"]) == ("FAILED", "not_running", None)
+
+
+def test_users_over_the_command_line(facility: MakeFacility, tmp_path: Path) -> None:
+    north = facility()
+    password = tmp_path / "password"
+    password.write_text("correct horse battery staple\n")
+    north.run("users", "add", "anna", "--role", "clinician")
+    north.run("users", "password", "anna", "--password-file", str(password))
+    password.write_text("short\n")
+    assert code_of(north.refused("users", "password", "anna", "--password-file", str(password))) == "weak_password"
+    made = north.run("users", "token", "anna", "--scope", "read", "--scope", "images", "--label", "viewer")
+    (shown,) = north.run("users", "tokens", "anna")["tokens"]
+    assert (shown["token_id"], shown["label"], shown["scopes"]) == (made["token_id"], "viewer", ["images", "read"])
+    assert "viewer" in north.call("users", "tokens", "anna").stdout
+    north.run("users", "revoke", "anna", made["token_id"])
+    assert code_of(north.refused("users", "revoke", "anna", made["token_id"])) == "unknown_token"
+    north.run("users", "disable", "anna")
+    assert north.run("users", "enable", "anna")["disabled_at"] is None
+
+
 def test_callers_on_the_socket(facility: MakeFacility, tmp_path: Path) -> None:
     """The operating system's user is an operator; --as is that user, with that user's role."""
     north = facility()

@@ -31,6 +31,10 @@ def test_from_entering_to_removing(north: Facility, tmp_path: Path) -> None:
     assert line.startswith("main: The DICOM system cannot be reached")
     assert line.endswith("[dicom_unreachable]")
     assert north.call("pacs", "add", "tls", "--ae", "T", *where, "--tls").returncode == 2
+    for bad in ("http://10.1.2.3", "10.1.2.3:104", "a b", "host/path"):
+        line = north.refused("pacs", "add", "bad", "--ae", "T", "--host", bad, "--port", "104")
+        assert "a host is a name or an IP address" in line, bad
+        assert line.endswith("[invalid_pacs]"), bad
     nonsense = tmp_path / "ca.pem"
     nonsense.write_text("no certificate")
     line = north.refused("pacs", "add", "tls", "--ae", "T", *where, "--tls", "--ca", str(nonsense))

@@ -8,10 +8,11 @@ import msgspec
 from node.api.paging import Window, cut
 from node.api.rest.access import CLINICAL
 from node.api.rest.patients import Person, described
-from node.api.rest.shapes.images import LinkList, LinkShown, StudyNamed
+from node.api.rest.shapes.images import LinkList, LinkMade, LinkShown, StudyNamed
 from node.api.routing import Call, Route
 from node.errors.access import InvalidInput
 from node.model.ids import StudyInstanceUID
+from node.model.instance import Demographics
 from node.sharing.links import Linked, Links
 
 _UID = msgspec.Meta(max_length=64)
@@ -59,7 +60,7 @@ class LinksResource:
                 "Link a received study to a local patient",
                 NewLink,
                 201,
-                answer=LinkShown,
+                answer=LinkMade,
             ),
             Route("POST", f"{links}/remove", self.unlink, CLINICAL, "Take a link back", OldLink, answer=StudyNamed),
         ]
@@ -69,7 +70,7 @@ class LinksResource:
         found, more = cut(call, await self._links.page())
         return {"links": [_shown(linked) for linked in found], "next": more}
 
-    async def link(self, call: Call) -> LinkShown:
+    async def link(self, call: Call) -> LinkMade:
         """Link; the study as it came is shown beside it."""
         new: NewLink = call.body
         patient, said = described(new, self._issuer)
@@ -82,7 +83,8 @@ class LinksResource:
             by=call.caller.actor,
             despite_differences=new.despite_differences,
         )
-        return _shown(linked)
+        known = await self._links.record_of(patient) != Demographics()
+        return {**_shown(linked), "known_here": known}
 
     async def unlink(self, call: Call) -> StudyNamed:
         """Take it back; what was delivered under it stays on record."""

@@ -100,6 +100,12 @@ class LinkShown(TypedDict):
     description: str
 
 
+class LinkMade(LinkShown):
+    """A new link; ``known_here`` false: no study of this facility names that patient, so look at the id again."""
+
+    known_here: bool
+
+
 class LinkList(TypedDict):
     """Links, newest first."""
 

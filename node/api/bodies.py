@@ -7,6 +7,11 @@ from aiohttp import web
 from node.errors.access import TooLarge, UploadBroken
 
 READ_SECONDS = 60.0  # no byte of a body for that long: the sender is gone
+GRACE_SECONDS = 30.0  # in all that a body may be waited for, and
+LEAST_RATE = 4096  # beyond that so many bytes a second of waiting: less is a drip, not a network
+
+_WAITED = web.RequestKey("waited", float)  # seconds
+_RECEIVED = web.RequestKey("received", int)  # bytes
 
 
 async def read_body(request: web.Request, limit: int) -> bytearray:
@@ -27,11 +32,18 @@ async def read_body(request: web.Request, limit: int) -> bytearray:
 
 
 async def read_piece(request: web.Request) -> bytes:
-    """The next bytes of the body, empty at its end; raises UploadBroken if none come."""
+    """The next bytes of the body, empty at its end; raises UploadBroken if none come, or hardly any."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
     try:
         async with asyncio.timeout(READ_SECONDS):
-            return await request.content.readany()
+            piece = await request.content.readany()
     except TimeoutError as exc:
         raise UploadBroken("no data for a minute") from exc
     except (ConnectionError, web.RequestPayloadError) as exc:
         raise UploadBroken from exc
+    waited = request[_WAITED] = request.get(_WAITED, 0.0) + loop.time() - began
+    received = request[_RECEIVED] = request.get(_RECEIVED, 0) + len(piece)
+    if piece and received < (waited - GRACE_SECONDS) * LEAST_RATE:
+        raise UploadBroken("hardly any data")
+    return piece

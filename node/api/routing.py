@@ -184,8 +184,7 @@ async def _body_of(request: web.Request, route: Route) -> Any:
 
 
 def _query_of(request: web.Request, kind: type[_T]) -> _T:
-    names = list(request.query)
-    if len(set(names)) != len(names):
+    if len(set(request.query)) != len(request.query):
         raise InvalidInput("a parameter twice")
     try:
         return msgspec.convert(dict(request.query), kind, strict=False)

@@ -137,6 +137,7 @@ class Exchange:
         background.start("retention", self.retention.run())
         background.start("scrub", self.scrub.run())
         background.start("portal-alerts", self.portal.alerts.run())
+        background.start("health-links", self.links.keeping.run())
 
 
 def build_exchange(basis: Basis) -> Exchange:

@@ -32,7 +32,7 @@ def build_links(basis: "Basis", sessions: Sessions, hashing: PasswordHashing, re
 
     attempts = basis.settings.consent.link_failures
     keeping = HealthLinks(
-        LinkParts(storage.db, storage.store, sessions, hashing, clock, address, attempts, records.sharable)
+        LinkParts(storage.db, storage.store, sessions, hashing, clock, address, attempts, records.sharable, basis.log)
     )
     files = FileMaker(
         store=storage.store,

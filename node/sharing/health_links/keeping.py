@@ -1,5 +1,6 @@
 """Links are made, listed and taken back; and who uses one is known, and shown what it covers."""
 
+import asyncio
 import hashlib
 import secrets
 from collections.abc import Awaitable, Callable
@@ -8,7 +9,9 @@ from dataclasses import dataclass, field
 from node.clock import Clock
 from node.crypto.jwe import new_key
 from node.errors.access import Unauthenticated
+from node.errors.base import LeveretError
 from node.errors.health_links import NoSuchHealthLink, NothingToLink
+from node.log import Logger
 from node.model.access import Caller, IssuedSession, Role
 from node.model.audit import AuditEvent, AuditType
 from node.model.directive import Directive, traits_of
@@ -35,6 +38,7 @@ from node.store.study_queries import StudyQuery, find_studies
 TOKEN_PREFIX = "lvl_"  # noqa: S105 - lets secret scanners recognise a leaked token
 TOKEN_BYTES = 32
 TOKEN_SECONDS = 3600
+FORGET_SECONDS = 300.0  # between looks for links that have expired
 MANIFEST_PATH = "/shl/"  # and the random part
 VIEWER_PATH = "/links/view"
 _PATIENT = "patient:"  # how the actors of the portal begin
@@ -66,6 +70,7 @@ class LinkParts:
     address: Callable[[], str]
     attempts: int
     sharable: Callable[[Caller], Awaitable[frozenset[StudyInstanceUID]]]
+    log: Logger
 
 
 class HealthLinks:
@@ -79,12 +84,23 @@ class HealthLinks:
         self._address = parts.address
         self._attempts = parts.attempts
         self._sharable = parts.sharable
+        self._log = parts.log
         self.hashing = parts.hashing
         self._on_ended: list[Callable[[HealthLinkId], None]] = []
 
     def on_ended(self, callback: Callable[[HealthLinkId], None]) -> None:
         """Call ``callback`` as soon as a link is taken back or locked, so that what runs under it ends."""
         self._on_ended.append(callback)
+
+    async def run(self) -> None:
+        """Forget the keys of links that have expired, until cancelled."""
+        while True:
+            try:
+                async with self._db.write() as tx:
+                    await rows.forget_expired(tx, self._clock.now())
+            except LeveretError as error:  # a full disk: the next turn comes
+                self._log.warning("keys of expired links not forgotten", component="links", code=error.code)
+            await asyncio.sleep(FORGET_SECONDS)
 
     async def create(self, order: LinkOrder, *, by: str) -> CreatedLink:
         """A link to own studies of a patient. ``by`` is the actor, as in audit events.
@@ -115,7 +131,6 @@ class HealthLinks:
         payload = LinkPayload(f"{address}{MANIFEST_PATH}{secret}", key, link.expires_at, link.flags, link.label)
         passcode = await self.hashing.hashed(order.passcode.encode()) if order.passcode else None
         async with self._db.write() as tx:
-            await rows.forget_expired(tx, now)
             await rows.add(tx, link, url_digest=digest_of(secret), secrets=rows.LinkSecrets(key, passcode))
             await audit.append(tx, self._created(link, len(shown)))
         return CreatedLink(link, payload.text, f"{address}{VIEWER_PATH}#{payload.text}")

@@ -340,3 +340,11 @@ class RequestIdReused(LeveretError):
     code = "request_id_reused"
     advice = "Make a new request."
     status = 409
+
+
+class FallbackImpossible(LeveretError):
+    """What is asked for, or the consent for it, means something to one facility alone."""
+
+    code = "fallback_impossible"
+    advice = "Name studies by UID and rely on a directive on file, an attestation or an emergency; or ask one facility."
+    status = 400

@@ -8,7 +8,7 @@ there.
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from node.clock import Clock
@@ -21,7 +21,7 @@ from node.model.instance import Manifest
 from node.model.release import DecisionNotice, ReleaseManifest, Verdict
 from node.model.request import RequestEvent, RequestState
 from node.model.transfer import ENDED, Direction, Transfer, TransferEvent, TransferState
-from node.peers.messages import decode_body
+from node.peers.messages import decode_body, encode_body
 from node.sharing.asking import Asking, HeldRelease
 from node.sharing.incoming import Count
 from node.sharing.pull import Pull, PullParts
@@ -155,6 +155,39 @@ class Inbound:
     async def fail(self, request_id: RequestId, code: str) -> None:
         """Give it up because of ``code``; what had arrived is discarded."""
         await self._end(request_id, TransferEvent.FAIL, code, by="node")
+
+    async def fail_over(
+        self, request_id: RequestId, code: str, is_trusted: Callable[[PeerId], bool]
+    ) -> RequestId | None:
+        """The holder was not reached: give the request up, and make it of the next that is trusted; None: of nobody.
+
+        Nothing was released yet, and who holds the study as its own decides by itself: the other request is like any.
+        """
+        now = self._parts.clock.now()
+        async with self._db.write() as tx:
+            row, transfer = await _rows(tx, request_id)
+            if transfer.state in ENDED or row.state is not RequestState.ASKED:
+                return None
+            left = [peer for peer in row.fallbacks if is_trusted(peer)]
+            if not left:
+                return None
+            request = replace(decode_body(row.body), request_id=RequestId.new(), holder=left[0])
+            other = replace(
+                row, request_id=request.request_id, peer=left[0], body=encode_body(request), created_at=now,
+                fallbacks=tuple(left[1:]),
+            )  # fmt: skip
+            await requests.move_sent(tx, row, RequestEvent.FAIL, code=code)
+            await self._move(tx, transfer, TransferEvent.FAIL, code)
+            await requests.add_sent(tx, other)
+            await requests.continue_as(tx, row.request_id, other.request_id)
+            await transfers.add(tx, other.request_id, Direction.IN, other.peer, TransferState.QUEUED, at=now)
+            detail: dict[str, str | int] = {"instead_of": str(row.request_id), "user": request.user}
+            event = AuditEvent(
+                AuditType.REQUEST_SENT, now, peer=other.peer, patient=request.subject.patient,
+                request=other.request_id, purpose=request.purpose.value, detail=detail,
+            )  # fmt: skip
+            await audit.append(tx, event)
+        return other.request_id
 
     async def cancel(self, request_id: RequestId, *, by: str) -> None:
         """Give it up because somebody said so."""

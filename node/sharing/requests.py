@@ -9,10 +9,10 @@ from node.clock import Clock
 from node.crypto import sharecode
 from node.crypto.identity import Identity
 from node.crypto.sharecode import ShareCode
-from node.errors.sharing import InvalidRequest, NoSuchRequest, NoSuchTransfer, TransferCancelled
+from node.errors.sharing import FallbackImpossible, InvalidRequest, NoSuchRequest, NoSuchTransfer, TransferCancelled
 from node.model.audit import AuditEvent, AuditType
 from node.model.consent import PurposeOfUse
-from node.model.ids import PeerId, RequestId
+from node.model.ids import PeerId, RequestId, StudyInstanceUID
 from node.model.request import (
     MAX_TARGETS,
     AttestedProof,
@@ -64,6 +64,7 @@ class RequestOrder:
     subject: Subject = field(default_factory=Subject, repr=False)
     purpose: PurposeOfUse = PurposeOfUse.TREAT
     timeout: int = DEFAULT_TIMEOUT
+    fallbacks: Sequence[PeerId] = ()  # who holds the same studies as its own, and is asked if ``peer`` is not reached
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ class RequestView:
     state: str
     code: str
     transfer: Transfer
+    continued_as: RequestId | None = None  # its holder was not reached, and another one is asked by that request
 
     @property
     def settled(self) -> bool:
@@ -124,12 +126,14 @@ class Requests:
 
         Raises:
             ShareCodeMalformed, ShareCodeMistyped: nothing was sent. UnknownPeer, PeerNotTrusted. InvalidRequest.
+            FallbackImpossible: the consent or a study's name means something to one holder alone.
         """
         code = sharecode.parse(order.consent.text) if isinstance(order.consent, TypedCode) else None
         self._trust.require_trusted(order.peer)
         targets = tuple(dict.fromkeys(order.targets))
         if not 1 <= len(targets) <= MAX_TARGETS or not 1 <= order.timeout <= MAX_TIMEOUT:
             raise InvalidRequest
+        self._check_fallbacks(order, targets)
         me, now = self._identity.peer_id, self._clock.now()
         request = ReleaseRequest(
             RequestId.new(), order.peer, me, order.user[:128], order.role[:128], order.purpose, order.subject, targets
@@ -146,6 +150,7 @@ class Requests:
             user=order.user,
             timeout=order.timeout,
             created_at=now,
+            fallbacks=tuple(dict.fromkeys(order.fallbacks)),
         )
         async with self._db.write() as tx:
             await requests.add_sent(tx, row)
@@ -155,6 +160,16 @@ class Requests:
                 await also(tx, row.request_id)
             tx.after_commit(lambda: self._engine.begin(row.request_id))
         return request.request_id
+
+    def _check_fallbacks(self, order: RequestOrder, targets: Sequence[StudyTarget]) -> None:
+        """A code or a grant is for one holder, and so is an opaque ref; what is on file or attested is not."""
+        if not order.fallbacks:
+            return
+        by_ref = any(not isinstance(target, StudyInstanceUID) for target in targets)
+        if by_ref or isinstance(order.consent, TypedCode | GrantProof) or order.peer in order.fallbacks:
+            raise FallbackImpossible
+        for peer in order.fallbacks:
+            self._trust.require_trusted(peer)
 
     async def view(self, request_id: RequestId) -> RequestView:
         """How a request of this node stands; raises NoSuchRequest."""
@@ -251,7 +266,7 @@ async def _view(rx: Read, request_id: RequestId) -> RequestView:
         state = RequestState.REVIEW.value
     if transfer.state is TransferState.CANCELLED:
         state, code = TransferState.FAILED.value, TransferCancelled.code
-    return RequestView(request_id, state, code, transfer)
+    return RequestView(request_id, state, code, transfer, row.continued_as)
 
 
 async def _sent_view(rx: Read, row: SentRequest) -> SentView:

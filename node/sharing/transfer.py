@@ -164,8 +164,21 @@ class TransferEngine:
                 await self._inbound.receipt_refused(request_id, code)
         elif passes and (step is not Step.ASK or self._clock.monotonic() < deadline):
             await self._inbound.suspend(request_id, code)
-        else:
+        elif not (passes and await self._fail_over(request_id, code)):
             await self._give_up(request_id, code)
+
+    async def _fail_over(self, request_id: RequestId, code: str) -> bool:
+        """Its holder was away for too long: ask another one, if the request names one."""
+
+        def is_trusted(peer: PeerId) -> bool:
+            return self._trust.state_of(peer) is TrustState.TRUSTED
+
+        other = await self._inbound.fail_over(request_id, code, is_trusted)
+        if other is None:
+            return False
+        self._log.info("another holder is asked", transfer=str(request_id), code=code)
+        self.begin(other)
+        return True
 
     def _passes(self, request_id: RequestId, error: LeveretError) -> bool:
         """Whether the trouble may pass. A suspension is meant to be lifted, a revocation is not."""

@@ -44,13 +44,15 @@ class SentRequest:
     user: str
     timeout: int
     created_at: int
+    fallbacks: tuple[PeerId, ...] = ()  # who is asked instead if ``peer`` cannot be reached
+    continued_as: RequestId | None = None  # the request that was made instead
 
 
 _RECEIVED = (
     "request_id, peer, digest, body, consent_id, consent_kind, state, code, cause, reasons, received_at, decided_at,"
     " decided_by, scope"  # in order
 )
-_SENT = "request_id, peer, body, proof, state, code, user, timeout, created_at"
+_SENT = "request_id, peer, body, proof, state, code, user, timeout, created_at, fallbacks, continued_as"
 
 
 async def add_received(tx: Write, r: ReceivedRequest) -> None:
@@ -178,7 +180,7 @@ async def forget_refused(tx: Write, code: str, before: int) -> int:
 async def add_sent(tx: Write, r: SentRequest) -> None:
     """Record a request before it is sent."""
     await tx.execute(
-        f"INSERT INTO request_sent ({_SENT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - fixed texts
+        f"INSERT INTO request_sent ({_SENT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",  # noqa: S608 - fixed texts
         (
             r.request_id.value,
             r.peer.digest,
@@ -189,8 +191,14 @@ async def add_sent(tx: Write, r: SentRequest) -> None:
             r.user,
             r.timeout,
             r.created_at,
+            " ".join(peer.compact for peer in r.fallbacks),
         ),
     )
+
+
+async def continue_as(tx: Write, request_id: RequestId, other: RequestId) -> None:
+    """The holder was not reached: another one is asked instead, by that request."""
+    await tx.execute("UPDATE request_sent SET continued_as = ? WHERE request_id = ?", (other.value, request_id.value))
 
 
 async def get_sent(rx: Read, request_id: RequestId) -> SentRequest | None:
@@ -277,4 +285,6 @@ def _sent(row: Row) -> SentRequest:
         user=row[6],
         timeout=row[7],
         created_at=row[8],
+        fallbacks=tuple(PeerId.parse(text) for text in row[9].split()),
+        continued_as=None if row[10] is None else RequestId(bytes(row[10])),
     )

@@ -46,6 +46,8 @@ class Attested(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class NewRequest(Person, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is asked of ``peer``; ``studies`` are UIDs or refs, ``timeout`` seconds without contact.
 
+    ``or_from``: who holds the same studies as its own, and is asked if ``peer`` cannot be reached in that time.
+
     Exactly one consent: a share code, the patient's grant, an attestation, an emergency's reason, or ``on_file``.
     """
 
@@ -60,6 +62,7 @@ class NewRequest(Person, frozen=True, forbid_unknown_fields=True, kw_only=True):
     timeout: Annotated[int, msgspec.Meta(ge=1, le=MAX_TIMEOUT)] = DEFAULT_TIMEOUT
     deliver: Annotated[str, msgspec.Meta(max_length=64)] = ""  # DICOM system to which what comes is sent
     accession: Annotated[str, msgspec.Meta(max_length=16)] = ""  # that it gets there
+    or_from: Annotated[tuple[Annotated[str, msgspec.Meta(max_length=200)], ...], msgspec.Meta(max_length=8)] = ()
 
 
 class RequestsResource:
@@ -94,6 +97,8 @@ class RequestsResource:
     async def ask(self, call: Call) -> RequestNamed:
         """Write the request down and begin to send it."""
         new: NewRequest = call.body
+        if new.or_from and new.deliver:
+            raise InvalidRequest("a delivery belongs to the request of one holder")
         patient, said = described(new, self._issuer)
         order = RequestOrder(
             peer=self._trust.find(new.peer),
@@ -104,6 +109,7 @@ class RequestsResource:
             subject=await subject_of(self._store, patient, said),
             purpose=new.purpose,
             timeout=new.timeout,
+            fallbacks=[self._trust.find(text) for text in new.or_from],
         )
         request_id = await self._requests.ask(order, by=call.caller.actor, also=self._delivery(new, patient, call))
         return {"request_id": str(request_id)}
@@ -145,6 +151,7 @@ def _shown(view: RequestView) -> RequestShown:
         "bytes_done": transfer.bytes_done,
         "bytes_total": transfer.bytes_total,
         "ended": view.settled,
+        "continued_as": str(view.continued_as) if view.continued_as else None,
     }
 
 

@@ -102,6 +102,7 @@ CREATE TABLE feed_fork (
 ) STRICT;
 CREATE UNIQUE INDEX feed_fork_frozen ON feed_fork (peer) WHERE thawed_at IS NULL;
 
--- Where else a request of this node may be made if its holder cannot be reached (JSON array of PeerIds), and which request was.
+-- Where else a request of this node may be made if its holder cannot be reached (PeerIds, blank-separated), and which
+-- request was made there.
 ALTER TABLE request_sent ADD COLUMN fallbacks TEXT NOT NULL DEFAULT '';
 ALTER TABLE request_sent ADD COLUMN continued_as BLOB CHECK (length(continued_as) = 16);

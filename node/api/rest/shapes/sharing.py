@@ -173,6 +173,7 @@ class RequestShown(TypedDict):
     bytes_done: int
     bytes_total: int
     ended: bool
+    continued_as: str | None
 
 
 class InboxShown(TypedDict):

@@ -213,7 +213,7 @@ class Giving:
             entries = await self._parts.consents.page(record.patient, by=caller.actor)
             found += [_entry(one, record, caller) for one in entries if _is_on(one, now)]
             codes = await self._parts.codes.page(record.patient)
-            shown = {CodeState.OPEN, CodeState.LOCKED}
+            shown = {CodeState.OPEN, CodeState.LOCKED, CodeState.USED}  # revoking a used one still tells who has a copy
             found += [_code(one, record, caller, now) for one in codes if code_state(one, now) in shown]
             links = await self._parts.links.page(record.patient)
             found += [_link(one, record, caller, now) for one in links if one.state(now) not in _OVER]

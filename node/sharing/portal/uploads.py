@@ -136,13 +136,16 @@ class Uploads:
         return taken
 
     async def send(self, caller: Caller, name: str) -> Upload:
-        """That was all: let staff look at it; an upload without images stays open. Raises NotFound."""
+        """That was all: let staff look at it; an upload without images stays open. Raises NotFound.
+
+        One whose images are all held already is sent, too: that they are is not for whoever brings them to learn.
+        """
         upload = await self.get(caller, name)
         await self._parts.store.indexed()
         async with self._parts.db.write() as tx:
             held = await rows.get_upload(tx, upload.upload_id)
             staged = await rows.staged(tx, upload.upload_id)
-            if held is None or held.state is not UploadState.OPEN or not staged:
+            if held is None or held.state is not UploadState.OPEN or not held.files:
                 return held or upload
             sent = replace(held, state=step(TRANSITIONS, held.state, UploadEvent.SEND))
             await rows.set_state(tx, sent)

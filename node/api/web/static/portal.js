@@ -57,6 +57,7 @@
       const words = this.root.dataset.words.replace('{number}', wanted)
       if (this.slide) this.slide.value = wanted
       if (this.count) this.count.textContent = words
+      this.remember()
       const found = this.load(wanted)
       const slow = setTimeout(() => { this.wait.hidden = false }, 150)
       try {
@@ -69,7 +70,6 @@
       this.wait.hidden = true
       this.image.src = found.src
       this.image.alt = words
-      this.remember()
       this.ahead()
     }
 

@@ -220,12 +220,7 @@ async def test_nobody_is_sent_to_another_site(node: Running) -> None:
             async with http.post("/console/login", data=form, allow_redirects=False) as answer:
                 assert answer.status == 303
                 assert re.fullmatch(r"/console/(?:[a-z]+)?", answer.headers["Location"]), place
-        for path in (
-            "/console//evil.example",
-            "/console/..//evil.example",
-            "/portal//evil.example",
-            "//evil.example/console",
-        ):
+        for path in ("/console//evil.example", "/portal//evil.example"):
             async with http.get(path, allow_redirects=False) as answer:
                 assert "evil" not in answer.headers.get("Location", "").partition("?")[0], path
 

@@ -20,7 +20,7 @@ MakeFacility = Callable[..., Facility]
 
 
 class Shot(Protocol):
-    def __call__(self, page: Page, name: str, *, whole: bool = True) -> None: ...
+    def __call__(self, page: Page, name: str, *, whole: bool = True, phone: bool = True) -> None: ...
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def shot(tmp_path: Path) -> Shot:
     """Takes screenshots for the docs with LEVERET_SCREENSHOTS=1, else into the test's folder."""
     folder = IMAGES if os.environ.get("LEVERET_SCREENSHOTS") == "1" else tmp_path
 
-    def take(page: Page, name: str, *, whole: bool = True) -> None:
-        take_shots(page, name, folder, whole=whole)
+    def take(page: Page, name: str, *, whole: bool = True, phone: bool = True) -> None:
+        take_shots(page, name, folder, whole=whole, phone=phone)
 
     return take

@@ -1,18 +1,18 @@
 """OHIF, as the node serves it: a prior that has just arrived from another facility, every codec, reports, and scope."""
 
-import io
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from PIL import Image
-from playwright.sync_api import Locator, Page, expect
-from support.browser import Watch, axe_violations, sign_in
+from playwright.sync_api import Page, expect
+from pydicom import dcmread
+from support.browser import FIRST_IMAGE_MS, Watch, axe_violations, sign_in, wait_for_image
 from support.ct import CtStudy
 from support.facility import Facility, pair, peer_id, wait_for
 from support.viewer import PATIENT, STUDY, dataset_of, file_of, pdf
+from support.zoo import BRAIN
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(180)]
 
@@ -40,8 +40,6 @@ trailer<</Root 1 0 R>>
 OWN = CtStudy(instances=6, smooth=True)
 GROWING = CtStudy(instances=3, smooth=True, seed=7, patient_id="G-1", patient_name="Growing^Greta")
 COMING = CtStudy(instances=3, rows=128, seed=8, patient_id="C-1", patient_name="Coming^Carl")
-FIRST_IMAGE_MS = 30_000
-SHADES = 24  # of grey or colour that a picture of a patient has at least, and a blank one has not
 
 
 @dataclass
@@ -69,7 +67,7 @@ def two(facility: Callable[..., Facility], tmp_path_factory: pytest.TempPathFact
     assert lake.run(*ask, stdin=code["code"])["state"] == "COMPLETED"
     own = tmp_path_factory.mktemp("own")
     OWN.write(own)
-    lake.run("import", str(own))
+    lake.run("import", str(own), str(BRAIN))
     return Pair(north, lake)
 
 
@@ -77,17 +75,13 @@ def viewer_of(facility: Facility, study: str) -> str:
     return f"{facility.api}/viewer/viewer?StudyInstanceUIDs={study}"
 
 
-def shades(picture: Locator) -> int:
-    """How many colours a part of the page shows."""
-    with Image.open(io.BytesIO(picture.screenshot())) as image:
-        return len(image.convert("RGB").getcolors(1 << 24) or [])
-
-
-def wait_for_image(page: Page) -> None:
-    """Until the active viewport shows more than a blank picture."""
-    canvas = page.locator("canvas.cornerstone-canvas").first
-    expect(canvas).to_be_visible(timeout=FIRST_IMAGE_MS)
-    wait_for(lambda: shades(canvas) > SHADES, seconds=FIRST_IMAGE_MS / 1000)
+def wait_for_thumbnails(page: Page, count: int) -> None:
+    """Until each series of the list shows a picture."""
+    pictures = page.locator("[data-cy=study-browser-thumbnail] img")
+    expect(pictures).to_have_count(count, timeout=FIRST_IMAGE_MS)
+    for number in range(count):
+        picture = pictures.nth(number)
+        wait_for(lambda one=picture: one.evaluate("image => image.complete && image.naturalWidth > 0"))
 
 
 def test_who_is_not_signed_in_is_asked_to(page: Page, two: Pair, watch: Watch) -> None:
@@ -110,15 +104,15 @@ def test_a_prior_that_has_just_arrived(page: Page, two: Pair, watch: Watch, shot
     results = page.get_by_test_id("study-list-results").or_(page.locator("table")).last
     expect(results).to_contain_text("Brain, Bella")
     expect(results).to_contain_text("Testperson, Conny")
+    page.goto(viewer_of(two.lake, str(dcmread(next(BRAIN.glob("*.dcm"))).StudyInstanceUID)))
+    wait_for_image(page)
+    wait_for_thumbnails(page, 1)
+    shot(page, "viewer", whole=False, phone=False)
     page.goto(viewer_of(two.lake, STUDY))
     wait_for_image(page)
     thumbnails = page.locator("[data-cy=study-browser-thumbnail]")
     expect(thumbnails).to_have_count(len(SERIES))
-    pictures = thumbnails.locator("img")
-    expect(pictures).to_have_count(len(SERIES))
-    for number in range(len(SERIES)):
-        assert pictures.nth(number).evaluate("image => image.complete && image.naturalWidth > 0")
-    shot(page, "viewer", whole=False)
+    wait_for_thumbnails(page, len(SERIES))
     for number in range(len(SERIES)):
         thumbnails.nth(number).dblclick()
         expect(page.locator("[data-cy=viewport-overlay-bottom-right]")).to_be_visible()
@@ -186,7 +180,7 @@ def test_a_patient_sees_what_is_theirs_alone(page: Page, two: Pair, watch: Watch
     assert headings[0] == headings[1], "another's study is as unknown as one that never was"
     page.goto(viewer_of(two.lake, OWN.study_uid))
     wait_for_image(page)
-    expect(page.get_by_role("link", name="lake")).to_have_attribute("href", "/portal/")
+    expect(page.get_by_role("link", name="Back to lake")).to_have_attribute("href", "/portal/")
 
 
 def enrol(page: Page, facility: Facility, patient: CtStudy) -> None:

@@ -14,9 +14,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, expect, sync_playwright
 
-from support.facility import Facility
+from support.facility import Facility, wait_for
 from support.peers import NODE_MODULES
 
 CHROMIUM = "/usr/bin/chromium"
@@ -27,6 +27,8 @@ ARGUMENTS = (
 )
 DESKTOP, PHONE = (1280, 800), (390, 844)  # CSS pixels
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+FIRST_IMAGE_MS = 30_000  # the viewer's, with software rendering
+SHADES = 24  # of grey or colour that a picture of a patient has at least, and a blank one has not
 _LOCAL_SCHEMES = frozenset(
     {"data", "blob", "about", "chrome", "chrome-error", "chrome-extension"}
 )  # the last: PDF viewer
@@ -134,13 +136,26 @@ def sizes(page: Page) -> Iterator[str]:
             page.set_viewport_size(before)
 
 
-def take_shots(page: Page, name: str, folder: Path, *, whole: bool = True) -> None:
+def take_shots(page: Page, name: str, folder: Path, *, whole: bool = True, phone: bool = True) -> None:
     """``NAME-desktop.png`` and ``NAME-phone.png``, the whole page or what fits the window, in few colours."""
     folder.mkdir(parents=True, exist_ok=True)
-    for size in sizes(page):
+    for size in sizes(page) if phone else ("desktop",):
         with Image.open(io.BytesIO(page.screenshot(full_page=whole, animations="disabled"))) as picture:
             few = picture.convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE)
             few.save(folder / f"{name}-{size}.png", optimize=True)
+
+
+def shades(picture: Locator) -> int:
+    """How many colours a part of the page shows."""
+    with Image.open(io.BytesIO(picture.screenshot())) as image:
+        return len(image.convert("RGB").getcolors(1 << 24) or [])
+
+
+def wait_for_image(page: Page) -> None:
+    """Until the viewer's active viewport shows more than a blank picture."""
+    canvas = page.locator("canvas.cornerstone-canvas").first
+    expect(canvas).to_be_visible(timeout=FIRST_IMAGE_MS)
+    wait_for(lambda: shades(canvas) > SHADES, seconds=FIRST_IMAGE_MS / 1000)
 
 
 def passkey_device(page: Page) -> None:

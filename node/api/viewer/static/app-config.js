@@ -2,11 +2,18 @@
 // The node writes `leveret` in front: its name, and where a session of this role is at home.
 const dicomWeb = `${location.origin}/dicom-web`;
 
+const isNarrow = window.innerWidth < 700; // CSS pixels: the images have the width of a phone, not the list
+
 window.config = {
   name: 'leveret',
   routerBasename: '/viewer',
   extensions: [],
   modes: [],
+  modesConfiguration: {
+    '@ohif/mode-longitudinal': {
+      routes: { 0: { layoutInstance: { props: { leftPanelClosed: { $set: isNarrow } } } } },
+    },
+  },
   tours: [],
   customizationService: [{ 'ohif.tours': { $set: [] } }],
   showStudyList: true,
@@ -23,8 +30,12 @@ window.config = {
     createLogoComponentFn: (React) =>
       React.createElement(
         leveret.home ? 'a' : 'span',
-        { href: leveret.home || undefined, className: 'text-white text-lg font-bold' },
-        leveret.home ? `← ${leveret.name}` : leveret.name,
+        {
+          href: leveret.home || undefined,
+          'aria-label': leveret.home ? `Back to ${leveret.name}` : undefined,
+          className: 'text-white text-lg font-bold',
+        },
+        leveret.home ? (isNarrow ? '←' : `← ${leveret.name}`) : leveret.name,
       ),
   },
   defaultDataSourceName: 'leveret',

@@ -179,6 +179,7 @@ def _status(
         emergencies=exchange.emergencies,
         scrub=exchange.scrub,
         restored=exchange.vault.restored,
+        backups=exchange.vault.backups,
         reader=exchange.reader,
         reach=basis.reach,
         addresses=addresses,

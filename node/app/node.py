@@ -27,8 +27,8 @@ from node.log import Logger
 from node.metrics import Metrics
 from node.model.audit import AuditEvent, AuditType
 from node.model.trust import Address
-from node.sharing.idempotency import Idempotency
 from node.sharing.health_links.keeping import link_actor
+from node.sharing.idempotency import Idempotency
 
 
 class Node:
@@ -94,8 +94,11 @@ class Node:
             stack, settings=settings, identity=identity, db=storage.db, clock=clock, metrics=metrics, log=log
         )
         pacs = await open_pacs(storage.db, identity, settings.dicom, clock=clock, log=log)
-        basis = Basis(settings, identity, storage, network, clock, metrics, log, pacs, Reach(settings.api), self._directory)
+        basis = Basis(
+            settings, identity, storage, network, clock, metrics, log, pacs, Reach(settings.api), self._directory
+        )
         exchange = build_exchange(basis)
+        await exchange.vault.backups.clear()  # a snapshot of a backup that was cut short
         await network.listen(stack, settings=settings, identity=identity, clock=clock, log=log)
         dimse = build_dimse(basis, exchange)
         scp = await stack.enter_async_context(dimse.scp)

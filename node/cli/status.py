@@ -33,6 +33,8 @@ def status(session: Session) -> None:
         )
         click.echo(f"  people at  {s['url']}/console/")
         _certificate(s["certificate"])
+        made = show.moment(s["backup_at"]) if s["backup_at"] else "never (leveret backup)"
+        click.echo(f"  backup     {made}")
         held_up = s["deliveries"]
         if held_up["suspended"] or held_up["unlinked"]:
             click.echo(

@@ -122,3 +122,10 @@ class BenchFailed(LeveretError):
 
     code = "bench_failed"
     advice = "Look whether the disk is full and nothing else takes the machine; what it had written was removed."
+
+
+class PortalClosed(Retryable):
+    """The portal is closed for now, because this facility is putting its records back in order."""
+
+    code = "portal_closed"
+    advice = "Try again tomorrow, or ask the facility."

@@ -62,6 +62,12 @@ class Backups:
         self._lock = lock
         self._begun: Begun | None = None
 
+    async def last_at(self) -> int | None:
+        """When the last backup was made, as the log has it."""
+        async with self._db.read() as rx:
+            newest = await audit.page(rx, before=None, limit=1, types=(AuditType.BACKUP_MADE,))
+        return newest[0].event.at if newest else None
+
     async def begin(self) -> Begun:
         """Make a snapshot of index and key store; an older one ends.
 

@@ -5,7 +5,9 @@ import secrets
 
 from node.clock import Clock
 from node.errors.access import LockedOut, Unauthenticated
+from node.errors.vault import PortalClosed
 from node.model.access import Caller, IssuedSession, Role, Session
+from node.store import restored
 from node.store import sessions as rows
 from node.store.engine import Database, Write
 
@@ -29,7 +31,13 @@ class Sessions:
         self._clock = clock
 
     async def open(self, tx: Write, caller: Caller) -> IssuedSession:
-        """A new session in ``tx``, the transaction that records the sign-in. Earlier ones stay."""
+        """A new session in ``tx``, the transaction that records the sign-in. Earlier ones stay.
+
+        Raises:
+            PortalClosed: a patient, while a restored node waits for a person: who may act for whom is as it was.
+        """
+        if caller.role is Role.PATIENT and await restored.is_under_review(tx):
+            raise PortalClosed
         text, csrf = secrets.token_urlsafe(COOKIE_BYTES), secrets.token_urlsafe(COOKIE_BYTES)
         now = self._clock.now()
         seconds = VISITOR_SECONDS if caller.role in {Role.PATIENT, Role.RECIPIENT} else STAFF_SECONDS

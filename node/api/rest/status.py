@@ -14,6 +14,7 @@ from node.model.delivery import DeliveryState
 from node.model.transfer import ENDED, TransferState
 from node.model.trust import TrustState
 from node.peers.presence import Presence
+from node.sharing.backups import Backups
 from node.sharing.deliveries import Deliveries
 from node.sharing.emergencies import Emergencies
 from node.sharing.feeds import FeedReader
@@ -45,6 +46,7 @@ class StatusResource:
         emergencies: Emergencies,
         scrub: Scrub,
         restored: Restored,
+        backups: Backups,
         reader: FeedReader,
         reach: Reach,
         addresses: Callable[[], Mapping[str, str]],
@@ -64,6 +66,7 @@ class StatusResource:
         self._emergencies = emergencies
         self._scrub = scrub
         self._restored = restored
+        self._backups = backups
         self._reader = reader
         self._addresses = addresses
         self._problems = problems
@@ -110,6 +113,7 @@ class StatusResource:
             "withdrawals": await self._told(),
             "emergencies": await self._emergencies.pending(),  # releases by break-glass that nobody reviewed yet
             "restored": shown_restore(await self._restored.view()),  # a restore that waits for a person
+            "backup_at": await self._backups.last_at(),  # when the last backup was made; null: never
             "forked_feeds": [fork.peer.full for fork in await self._reader.forks()],
             "listen": dict(self._addresses()),
             "url": self._reach.url,  # how people reach console and portal

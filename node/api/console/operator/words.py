@@ -9,7 +9,6 @@ from node.model.consent import ConsentKind, PurposeOfUse
 from node.model.decide import ReviewReason
 
 REASONS: Mapping[ReviewReason, str] = {
-    ReviewReason.RESTORED: "This node was restored from a backup: what was revoked since is not known here.",
     ReviewReason.NAME_CONFLICT: "The name that they give is not the name held here.",
     ReviewReason.BIRTH_DATE_CONFLICT: "The birth dates differ.",
     ReviewReason.BIRTH_DATE_SWAPPED: "Day and month of the birth date have changed places: a slip, or another person.",

@@ -52,6 +52,7 @@ class StatusShown(TypedDict):
     withdrawals: dict[str, int]
     emergencies: int
     restored: Any
+    backup_at: int | None
     forked_feeds: list[str]
     listen: dict[str, str]
     url: str

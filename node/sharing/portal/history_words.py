@@ -14,9 +14,9 @@ _ROLES: Mapping[Role, Words] = {
     Role.AUDITOR: say("A privacy officer here"),
 }
 _NAMED_ROLES: Mapping[Role, Words] = {
-    Role.CLINICIAN: say("{name}, doctor or nurse here"),
-    Role.OPERATOR: say("{name}, administrator here"),
-    Role.AUDITOR: say("{name}, privacy officer here"),
+    Role.CLINICIAN: say("{name} (doctor or nurse here)"),
+    Role.OPERATOR: say("{name} (administrator here)"),
+    Role.AUDITOR: say("{name} (privacy officer here)"),
 }
 _PEOPLE: Mapping[WhoKind, Words] = {
     WhoKind.YOU: say("You"),
@@ -123,7 +123,7 @@ def person(who: Who) -> Words:
             return Words(_NAMED_ROLES[who.role].text, {"name": who.name})
         return _ROLES.get(who.role, _PEOPLE[WhoKind.STAFF])
     if who.kind is WhoKind.PROXY:
-        return say("{name}, who acts for the patient", name=who.name)
+        return say("{name} (acts for the patient)", name=who.name)
     if who.kind is WhoKind.FACILITY:
         return say("{name}", name=who.name) if who.name else say("Another facility")
     if who.kind is WhoKind.SYSTEM:

@@ -1,6 +1,7 @@
 """``leveret health-link``: links (SMART Health Links) that staff make for patients, at their wish."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -43,6 +44,8 @@ def create(session: Session, /, *, passcode: bool, passcode_file: Any, expires: 
     def for_people(d: Any) -> None:
         show.qr(d["viewer_url"])
         click.echo(f"\n{d['viewer_url']}\n")
+        if urlsplit(d["viewer_url"]).hostname == "localhost":
+            click.secho("It opens on this machine alone: set [api] public_url, then make another.", fg="yellow")
         click.echo(f"Good until {show.moment(d['expires_at'])}. It is not kept here.")
         click.echo(f"To take it back: leveret health-link revoke {d['link_id']}")
 

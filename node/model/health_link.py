@@ -10,6 +10,7 @@ import json
 import re
 import unicodedata
 from dataclasses import dataclass, field, replace
+from datetime import date
 from enum import StrEnum
 from urllib.parse import urlsplit
 
@@ -220,8 +221,17 @@ def _check_bounds(order: LinkOrder) -> None:
     scope = order.scope
     if len(scope.studies) > MAX_LINK_STUDIES or scope.modalities or scope.body_parts:
         raise InvalidHealthLink("studies")
-    if scope.from_date and scope.to_date and scope.from_date > scope.to_date:
+    days = [day for day in (scope.from_date, scope.to_date) if day]
+    if not all(_is_date(day) for day in days) or days != sorted(days):
         raise InvalidHealthLink("period")
+
+
+def _is_date(text: str) -> bool:
+    """Whether this is a day as DICOM writes it (DA)."""
+    try:
+        return bool(re.fullmatch(r"[0-9]{8}", text) and date.fromisoformat(text))
+    except ValueError:
+        return False
 
 
 def _check_texts(order: LinkOrder) -> None:

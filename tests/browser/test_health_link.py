@@ -19,6 +19,7 @@ from support.zoo import brain
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(180)]
 PATIENT, PASSCODE, RECIPIENT = "P-1", "482913", "Dr. Wong, Lakeside Practice"
 LABEL = "MR of the head, for the neurologist"
+ORDER = ("--patient-id", PATIENT, "--consent", "said so at the desk")
 PATIENT_MS = 30_000  # the first picture starts worker processes
 SHADES = 24  # of grey that a picture of a patient has at least, and a blank one has not
 SECRETS = ("shlink", "eyJ1cmwi")  # the scheme, and how every payload begins
@@ -50,7 +51,7 @@ def north(facility: Callable[..., Facility], tmp_path_factory: pytest.TempPathFa
 
 def make(north: Facility, *options: str, passcode: str = "") -> dict[str, Any]:
     """A link, made by staff."""
-    order = ["health-link", "create", "--patient-id", PATIENT, "--consent", "said so at the desk", *options]
+    order = ["health-link", "create", *ORDER, *options]
     if passcode:
         order += ["--passcode-file", "-"]
     made: dict[str, Any] = north.run(*order, stdin=f"{passcode}\n")
@@ -110,6 +111,7 @@ def test_a_doctor_opens_a_link(
     watch.expect("status of 404")
     (listed,) = [one for one in north.run("health-link", "list")["health_links"] if one["link_id"] == made["link_id"]]
     assert (listed["state"], listed["used"], listed["failures"]) == ("ACTIVE", 1, 1)
+    assert "set [api] public_url" in north.call("health-link", "create", *ORDER).stdout
     assert RECIPIENT in north.call("health-link", "show", made["link_id"]).stdout
     page.goto("about:blank")  # OHIF, which goes on loading, does not take a 401 well
     north.run("health-link", "revoke", made["link_id"])
@@ -196,6 +198,17 @@ def test_links_that_lead_nowhere_say_why(
     says(f"{viewer}#shlink:/{changed(made, key='A' * 43)}", "Images were shared with you")
     open_link(page)
     expect(heading).to_have_text("What was shared cannot be decrypted")
+
+    markup = "<img src=x onerror=alert(1)>"
+    alone = make(north, "--direct", "--label", markup)
+    page.goto("about:blank")
+    page.goto(alone["viewer_url"])
+    expect(page.get_by_text(markup)).to_be_visible()
+    open_link(page)
+    expect(heading).to_have_text("Images of Elena García", timeout=PATIENT_MS)
+    expect(page.get_by_role("link", name="Save the report")).to_be_visible()
+    expect(page.get_by_role("button", name="Look at the images")).to_be_hidden()
+    expect(page.get_by_role("button", name="Open all in the full viewer")).to_be_hidden()
 
     watch.expect("status of 40[14]")
     guarded = make(north, passcode=PASSCODE)

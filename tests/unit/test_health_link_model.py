@@ -103,6 +103,8 @@ def test_flags_are_what_the_link_is() -> None:
         {"scope": Scope(modalities=frozenset({"CT"}))},
         {"scope": Scope(from_date="20240102", to_date="20240101")},
         {"scope": Scope(frozenset(StudyInstanceUID(f"1.2.{n}") for n in range(201)))},
+        {"scope": Scope(from_date="20241301")},
+        {"scope": Scope(to_date="2024")},
         {"label": "x" * 81},
         {"label": "a\nb"},
         {"consent": "x" * 201},

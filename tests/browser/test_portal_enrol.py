@@ -36,7 +36,6 @@ def letter_of(north: Facility, page: Page, shot: Any) -> tuple[str, str]:
     page.keyboard.press("Enter")
     page.get_by_role("link", name="Patient portal").click()
     assert axe_violations(page) == []
-    shot(page, "console-portal")
     page.get_by_role("button", name="Make the letter").first.click()
     assert axe_violations(page) == []
     shot(page, "console-portal-letter")
@@ -57,7 +56,6 @@ def test_from_the_letter_to_the_images_and_back(
     passkey_device(ana)
     ana.goto(f"{named(north)}/portal/")
     assert axe_violations(ana) == []
-    shot(ana, "portal-start")
 
     ana.goto(address)
     expect(ana.locator("#f-code")).to_have_value(code)
@@ -84,7 +82,6 @@ def test_from_the_letter_to_the_images_and_back(
     ana.wait_for_url("**/portal/")
     ana.get_by_role("button", name="Sign in").click()
     assert axe_violations(ana) == []
-    shot(ana, "portal-signin")
     ana.get_by_role("button", name="Sign in with a passkey").click()
     ana.wait_for_url("**/portal/studies")
 
@@ -98,7 +95,6 @@ def test_from_the_letter_to_the_images_and_back(
     assert axe_violations(ana) == []
     ana.goto(f"{named(north)}/portal/verify")
     assert axe_violations(ana) == []
-    shot(ana, "portal-verify")
     ana.get_by_role("button", name="Español").click()
     expect(ana.get_by_role("heading", level=1)).to_have_text("¿Es usted?")
     ana.locator("form[data-passkey] button").click()

@@ -58,6 +58,14 @@ async def add_failure(tx: Write, account: str, now: int) -> None:
     )
 
 
+async def forget_old_failures(tx: Write, prefix: str, before: int) -> None:
+    """Accounts of this kind at which nothing failed since ``before`` start anew: names that nobody has pile up else."""
+    await tx.execute(
+        "DELETE FROM login_failure WHERE account >= ?1 AND account < ?1 || char(1114111) AND last_at < ?2",
+        (prefix, before),
+    )
+
+
 async def forget_failures(tx: Write, account: str) -> None:
     """Signing in succeeded, or somebody in charge reset it."""
     await tx.execute("DELETE FROM login_failure WHERE account = ?", (account,))

@@ -7,9 +7,10 @@ import pytest
 from support.portal_desk import ANA, BEA, PASSPHRASE, SOUTH, STAFF, STRANGER, Desk, desk
 from support.store import study_uid
 
-from node.errors.access import NotFound
+from node.errors.access import NotFound, Unauthenticated
 from node.errors.portal import EnrolmentRefused, InvalidPortalOrder, NotInvitable, UnknownAccount, VerificationNeeded
 from node.errors.storage import UnknownStudy
+from node.errors.vault import PortalClosed
 from node.model.access import Caller, Role
 from node.model.audit import AuditEvent, AuditType
 from node.model.correction import Correction, CorrectionId, CorrectionKind
@@ -283,14 +284,18 @@ async def test_staff_are_named_where_the_facility_says_so(tmp_path: Path) -> Non
         assert Who(WhoKind.STAFF, "clin") in {one.who for one in entries}
 
 
-async def test_after_a_restore_letters_are_void_and_nobody_acts_for_others_before_the_review(north: Desk) -> None:
-    ana, carer = await north.enrolled(), await north.enrol(await north.proxy_letter(ANA), "carla@example.org")
+async def test_after_a_restore_letters_are_void_and_nobody_gets_in_before_the_review(north: Desk) -> None:
+    ana = await north.enrolled()
     letter = await north.letter(BEA)
     async with north.db.write() as tx:
         await restored.mark(tx, now=north.clock.now(), log_ends=False)
-    assert (await north.visible(ana), await north.visible(carer)) == ({study_uid(1)}, set())
+    with pytest.raises(Unauthenticated):
+        await north.sessions.by_cookie(ana.cookie)
+    with pytest.raises(PortalClosed):
+        await north.accounts.sign_in("ana@example.org", PASSPHRASE, place="::1")
     with pytest.raises(EnrolmentRefused):
         await north.enrolment.prove(letter.code.text, "19701224", place="::1")
     async with north.db.write() as tx:
         await restored.reviewed(tx, by=STAFF, now=north.clock.now())
-    assert await north.visible(carer) == {study_uid(1)}
+    again = await north.accounts.sign_in("ana@example.org", PASSPHRASE, place="::1")
+    assert await north.visible(again) == {study_uid(1)}

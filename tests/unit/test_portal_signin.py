@@ -23,7 +23,7 @@ from node.errors.portal import (
 )
 from node.model.access import IssuedSession, Role
 from node.model.audit import AuditType
-from node.sharing.portal.accounts import FRESH_SECONDS
+from node.sharing.portal.accounts import FORGOTTEN_SECONDS, FRESH_SECONDS
 from node.sharing.portal.credentials import fold_name
 from node.sharing.portal.enrolment import account_of
 from node.sharing.portal.passkeys import CHALLENGE_SECONDS
@@ -226,6 +226,15 @@ async def test_names_are_locked_out_known_or_not(north: Desk, name: str) -> None
     if name.startswith("ana"):
         await north.accounts.sign_in("Ana@Example.ORG ", PASSPHRASE, place="::1")
         await north.accounts.sign_in(name, PASSPHRASE, place="::1")
+
+
+async def test_names_that_nobody_has_do_not_pile_up(north: Desk) -> None:
+    for n in range(3):
+        with pytest.raises(SignInRefused):
+            await north.accounts.sign_in(f"nobody-{n}", "something else entirely", place="::1")
+        north.clock.time += FORGOTTEN_SECONDS + 1
+    async with north.db.read() as rx:
+        assert await rx.fetch_value("SELECT count(*) FROM login_failure") == 1
 
 
 async def test_what_changes_an_account_needs_a_fresh_proof(north: Desk) -> None:

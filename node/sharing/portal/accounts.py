@@ -24,6 +24,8 @@ from node.store import portal as rows
 from node.store import sessions as session_rows
 from node.store.engine import Write
 
+FORGOTTEN_SECONDS = 86400  # after which failed attempts with a name count no more
+_COUNTERS = "patient-name:"
 FRESH_SECONDS = 10 * 60  # how long a proof that it is still the same person counts
 
 
@@ -243,6 +245,7 @@ class Accounts:
         now = self._parts.clock.now()
         actor = f"patient:{account}" if account else "patient:?"
         async with self._parts.db.write() as tx:
+            await session_rows.forget_old_failures(tx, _COUNTERS, now - FORGOTTEN_SECONDS)
             await session_rows.add_failure(tx, key, now)
             event = AuditEvent(AuditType.SIGN_IN_FAILED, now, actor, Outcome.REFUSED, code=SignInRefused.code)
             await audit.append(tx, event)
@@ -251,4 +254,4 @@ class Accounts:
 
 def _counter(name: str) -> str:
     """Under which name failures of a sign-in name are counted: known or not, and not the name itself."""
-    return f"patient-name:{hashlib.sha256(fold_name(name).encode('utf-8', 'surrogateescape')).hexdigest()[:32]}"
+    return f"{_COUNTERS}{hashlib.sha256(fold_name(name).encode('utf-8', 'surrogateescape')).hexdigest()[:32]}"

@@ -33,7 +33,7 @@ from node.model.portal import (
 )
 from node.sharing.portal.enrolment import account_of
 from node.sharing.portal.parts import PortalParts
-from node.store import audit, identity, restored
+from node.store import audit, identity
 from node.store import portal as rows
 from node.store import portal_records as record_rows
 from node.store.engine import Read
@@ -192,11 +192,9 @@ class Records:
         if caller.role is not Role.PATIENT:
             return []
         now = self._parts.clock.now()
-        # A proxy whose access ended after the backup acts for nobody before a person has looked through what came back.
-        only_self = await restored.is_under_review(rx)
         found: dict[PatientKey, Access] = {}
         for access in await rows.accesses(rx, account_of(caller)):
-            if access.is_live(now) and not (only_self and access.relation is Relation.PROXY):
+            if access.is_live(now):
                 patient = await identity.survivor(rx, access.patient)
                 held = found.get(patient)
                 if held is None or held.relation is Relation.PROXY:

@@ -108,12 +108,17 @@ def test_a_doctor_opens_a_link(
     assert key_of(made) not in sent, "the key stays in the browser"
     full_viewer_and_archive(page, made, tmp_path)
 
-    watch.expect("status of 404")
     (listed,) = [one for one in north.run("health-link", "list")["health_links"] if one["link_id"] == made["link_id"]]
     assert (listed["state"], listed["used"], listed["failures"]) == ("ACTIVE", 1, 1)
     assert "set [api] public_url" in north.call("health-link", "create", *ORDER).stdout
     assert RECIPIENT in north.call("health-link", "show", made["link_id"]).stdout
     page.goto("about:blank")  # OHIF, which goes on loading, does not take a 401 well
+    page.goto(made["viewer_url"].partition("#")[0])
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("button", name="Sign out")).to_be_hidden()
+    assert page.context.cookies() == []
+    page.goto("about:blank")
+    watch.expect("status of 404")
     north.run("health-link", "revoke", made["link_id"])
     page.goto(made["viewer_url"])
     open_link(page, PASSCODE)

@@ -8,13 +8,14 @@ from collections.abc import Iterable
 
 from aiohttp import web
 
-from node.api.cookies import set_cookie
+from node.api.cookies import clear_cookie, read_cookie, set_cookie
 from node.api.dicomweb.reads import Reads
 from node.api.dicomweb.retrieval import stream
 from node.api.routing import ANONYMOUS, Call, Route
 from node.api.web.languages import Tongue
-from node.api.web.pages import PAGE_CSP, Pages
+from node.api.web.pages import PAGE_CSP, Pages, see_other
 from node.clock import Clock
+from node.errors.access import Unauthenticated
 from node.model.access import Role
 from node.model.instance import StudySummary
 from node.sharing.health_links.keeping import VIEWER_PATH, HealthLinks
@@ -46,6 +47,7 @@ class LinkPage:
         return [
             Route("GET", VIEWER_PATH, self.view, ANONYMOUS, "Open a health link in a browser", page=True),
             Route("POST", "/links/session", self.sign_in, RECIPIENTS, "A session for who shows a link's token"),
+            Route("POST", "/links/end", self.sign_out, RECIPIENTS, "End the session of a link", page=True),
             Route("GET", "/links/images.zip", self.download, RECIPIENTS, "A link's studies as a media set", page=True),
         ]
 
@@ -61,6 +63,16 @@ class LinkPage:
         issued = await self._links.sign_in(call.caller)
         answer = web.Response(status=204)
         set_cookie(call.request, answer, issued)
+        return answer
+
+    async def sign_out(self, call: Call) -> object:
+        """End it here, on a computer that is perhaps somebody else's; the link stays as it is."""
+        cookie = read_cookie(call.request)
+        if cookie is None:
+            raise Unauthenticated
+        await self._links.sign_out(call.caller, cookie)
+        answer = see_other(VIEWER_PATH)
+        clear_cookie(call.request, answer)
         return answer
 
     async def download(self, call: Call) -> object:

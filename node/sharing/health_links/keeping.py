@@ -230,6 +230,12 @@ class HealthLinks:
             await audit.append(tx, event)
             return await self._sessions.open(tx, caller)
 
+    async def sign_out(self, caller: Caller, cookie: str) -> None:
+        """End one session."""
+        async with self._db.write() as tx:
+            await self._sessions.end(tx, cookie)
+            await audit.append(tx, AuditEvent(AuditType.SIGNED_OUT, self._clock.now(), caller.actor))
+
     async def visible(self, caller: Caller) -> frozenset[StudyInstanceUID]:
         """The studies that a recipient may see now; none once the link is over."""
         return frozenset(study.study_instance_uid for study in await self.shown_to(caller))

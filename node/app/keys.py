@@ -34,6 +34,8 @@ def open_keys(directory: Path, settings: NodeSettings, environ: Mapping[str, str
 
 def _protector(kind: str, settings: NodeSettings, environ: Mapping[str, str]) -> Protector:
     if kind == "systemd_credential":
+        if settings.key_file and "CREDENTIALS_DIRECTORY" not in environ:  # a copy of the key, away from its service
+            return CredentialProtector(Path(settings.key_file))
         return CredentialProtector.from_environment(environ)
     if kind == "key_file":
         if not settings.key_file:

@@ -7,14 +7,14 @@ from typing import Generic, TypeVar
 
 from node.clock import Clock
 from node.errors.access import LockedOut
-from node.sharing.sessions import wait_after
+from node.peers.buckets import TokenBuckets
 
 MAX_PENDING = 10_000  # the oldest are forgotten: whoever floods delays others, and costs no memory
 _TOKEN_BYTES = 24
 _MAX_TOKEN = 64  # characters: longer is none of ours
 
-PATIENCE = 20  # attempts from one place that may fail: families and wards share an address
-FORGIVEN_AFTER = 3600  # seconds without a failure
+PATIENCE = 20  # attempts from one place that may fail at once: families and wards share an address
+SECONDS_EACH = 3  # after that, one in so many
 _IPV6_PREFIX = 64  # bits: what one connection is given
 
 _T = TypeVar("_T")
@@ -54,43 +54,38 @@ class Pending(Generic[_T]):
 
 
 class Patience:
-    """How often attempts from one place have failed a short while ago.
+    """How many attempts from one place may fail: a burst, then one in some seconds.
 
-    A code cannot be guessed anyway; this keeps whoever tries from keeping the node busy. Behind a proxy everybody comes
-    from one place, so an attempt that succeeds is forgotten by nobody else's failures: only failing ones are slowed.
+    A code cannot be guessed, and each name has its own lock-out; this keeps who tries many of them from keeping the
+    node busy. A place is an address or what one connection has for itself; this machine is none, for behind a proxy on
+    it everybody seems to come from there. Only failures count, and the wait is short, so that nobody can shut a whole
+    ward out.
     """
 
     def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._failed: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._failures = TokenBuckets(clock, burst=PATIENCE, per_second=1 / SECONDS_EACH, remembered=MAX_PENDING)
 
     def hear(self, place: str) -> None:
         """Let an attempt begin; raises LockedOut if too many from there have failed."""
-        count, last = self._failed.get(_network(place), (0, 0.0))
-        if count < PATIENCE:
-            return
-        wait = wait_after(count - PATIENCE + _FIRST_THAT_WAITS) - (self._clock.monotonic() - last)
-        if wait > 0:
-            raise LockedOut(f"{int(wait) + 1} seconds")
+        key = _network(place)
+        if key and self._failures.left(key) < 1:
+            raise LockedOut(f"{SECONDS_EACH} seconds")
 
     def failed(self, place: str) -> None:
         """An attempt failed."""
-        key, now = _network(place), self._clock.monotonic()
-        count, last = self._failed.pop(key, (0, now))
-        self._failed[key] = (1 if now - last > FORGIVEN_AFTER else count + 1, now)
-        while len(self._failed) > MAX_PENDING:
-            self._failed.popitem(last=False)
-
-
-_FIRST_THAT_WAITS = 5  # failures, in the terms of sessions.wait_after
+        key = _network(place)
+        if key:
+            self._failures.spend(key)
 
 
 def _network(place: str) -> str:
-    """An address, or the network that one connection has for itself."""
+    """An address, or the network that one connection has; empty for this machine."""
     try:
         address = ipaddress.ip_address(place)
     except ValueError:
         return place[:_MAX_TOKEN]
+    if address.is_loopback:
+        return ""
     if address.version == 4:  # noqa: PLR2004 - the version of IP
         return str(address)
     return str(ipaddress.ip_network((address, _IPV6_PREFIX), strict=False))

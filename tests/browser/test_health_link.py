@@ -116,7 +116,7 @@ def test_a_doctor_opens_a_link(
     page.goto(made["viewer_url"].partition("#")[0])
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("button", name="Sign out")).to_be_hidden()
-    assert page.context.cookies() == []
+    assert not [one for one in page.context.cookies() if "session" in one["name"]]
     page.goto("about:blank")
     watch.expect("status of 404")
     north.run("health-link", "revoke", made["link_id"])

@@ -130,7 +130,12 @@ async def test_one_place_is_slowed_and_others_are_not(north: Desk) -> None:
     with pytest.raises(LockedOut):
         await north.enrolment.prove(letter.code.text, "19640327", place="2001:db8::ffff")
     await north.enrolment.prove(letter.code.text, "19640327", place="2001:db8:0:1::1")
-    for place in ("127.0.0.1", "::1"):  # a proxy on this machine: everybody comes from there
+    for _ in range(PATIENCE):
+        north.parts.patience.failed("::ffff:192.0.2.7")
+    with pytest.raises(LockedOut):
+        await north.enrolment.prove(letter.code.text, "19640327", place="192.0.2.7")
+    await north.enrolment.prove(letter.code.text, "19640327", place="192.0.2.8")
+    for place in ("127.0.0.1", "::1", "::ffff:127.0.0.1"):  # a proxy on this machine: everybody comes from there
         for _ in range(PATIENCE + 1):
             north.parts.patience.failed(place)
         await north.enrolment.prove(letter.code.text, "19640327", place=place)

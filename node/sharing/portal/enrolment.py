@@ -339,6 +339,7 @@ async def give_access(tx: Write, held: PortalInvitation, account: AccountId, now
         "account": str(account),
         "relation": access.relation.value,
         "scope": access.scope.value,
+        "name": access.name,
     }
     event = AuditEvent(AuditType.PORTAL_ACCESS_GIVEN, now, held.created_by, patient=held.patient, detail=detail)
     await audit.append(tx, event)

@@ -84,8 +84,10 @@ def _network(place: str) -> str:
         address = ipaddress.ip_address(place)
     except ValueError:
         return place[:_MAX_TOKEN]
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:  # a socket of both families
+        address = address.ipv4_mapped
     if address.is_loopback:
         return ""
-    if address.version == 4:  # noqa: PLR2004 - the version of IP
+    if isinstance(address, ipaddress.IPv4Address):
         return str(address)
     return str(ipaddress.ip_network((address, _IPV6_PREFIX), strict=False))

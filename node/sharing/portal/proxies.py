@@ -103,6 +103,7 @@ class Proxies:
             "account": str(access.account),
             "relation": access.relation.value,
             "scope": access.scope.value,
+            "name": access.name,
         }
         event = AuditEvent(kind, self._parts.clock.now(), by, patient=access.patient, detail=detail)
         await audit.append(tx, event)

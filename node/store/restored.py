@@ -67,6 +67,8 @@ _CLEARED = (
     # A letter of the portal that was used after the backup would be good once more.
     "UPDATE portal_invitation SET withdrawn_at = ?1 WHERE used_at IS NULL AND withdrawn_at IS NULL",
     "DELETE FROM portal_mail",
+    # An offer that was taken back after the backup would be told once more, with the patient's name in it.
+    "UPDATE offer SET state = 'EXPIRED', untold = 0 WHERE direction = 'out' AND state IN ('QUEUED', 'OFFERED')",
     "UPDATE invitation SET withdrawn_at = ?1 WHERE redeemed_by IS NULL AND withdrawn_at IS NULL",
     # Peers may have seen later cards than the one that stands here: the next has a number above any of them.
     "UPDATE own_card SET sequence = max(sequence, ?1), facts = x''",

@@ -7,19 +7,29 @@ from typing import Any
 
 import pytest
 from support.clocks import HandClock
+from support.ct import CtStudy
 from support.locating import ACTOR, Site, enter, site, trust_each_other
+from support.sharing_node import befriend, sharing_node
 
 from node.crypto.announce import verify_batch
 from node.crypto.identity import Identity
 from node.errors.audit import LogAwaitsPeers
+from node.errors.peers import RemoteRefusal
 from node.errors.vault import NothingToReview
+from node.model.access import Caller, Role
 from node.model.audit import AuditEvent, AuditType
 from node.model.feed import TAG_BYTES
+from node.model.ids import StudyInstanceUID
+from node.model.instance import Demographics
+from node.model.offer import OfferState
+from node.model.request import RequestState, Subject
 from node.sharing.audit import CosignedHead
 from node.sharing.restored import STRIDE, Restored, recover
-from node.store import audit, backup, feeds, restored
+from node.store import audit, backup, feeds, requests, restored
 
 KEY = bytes(range(32))
+STUDY = CtStudy(instances=2, rows=16)
+WHO = Subject(demographics=Demographics(STUDY.patient_name, STUDY.birth_date, STUDY.sex))
 SEED = Identity.from_seed(b"n" * 32)
 
 
@@ -160,6 +170,40 @@ async def test_the_same_backup_twice_and_a_clock_that_went_back(tmp_path: Path) 
         assert heads[1][1] > heads[0][1]
         assert not await lake.events(AuditType.PEER_LOG_CONFLICT)
         assert not await lake.events(AuditType.FEED_REFUSED)
+
+
+async def test_what_was_promised_ends_and_what_is_on_file_waits(tmp_path: Path) -> None:
+    """Share codes, offers, releases under way and sessions end; a directive stands, and is looked at by a person."""
+    async with sharing_node("north", tmp_path) as holder, sharing_node("lake", tmp_path, engine=False) as asker:
+        await befriend(holder, asker)
+        await holder.hold(STUDY)
+        code = await holder.code_for(STUDY)
+        uid = StudyInstanceUID(STUDY.study_uid)
+        early = await asker.requests.ask(asker.order(holder, STUDY, code, subject=WHO), by=ACTOR)
+        await asker.inbound.ask(early, seconds=10)
+        await asker.inbound.fetch_manifest(early)
+        await holder.offers.make(asker.peer_id, [uid], "second opinion", caller=Caller("user:d", Role.CLINICIAN))
+        async with holder.db.write() as tx:
+            marked = await restored.mark(tx, now=holder.clock.now(), log_ends=False)
+        assert (marked.codes, marked.transfers) == (0, 1), "the code was used up, and its release ends"
+        (offer,) = await holder.offers.page()
+        assert (offer.offer.state, offer.offer.untold) == (OfferState.EXPIRED, False)
+        with pytest.raises(RemoteRefusal) as refused:
+            await asker.inbound.fetch_manifest(early)
+        assert refused.value.remote_code == "release_expired"
+        late = await asker.requests.ask(asker.order(holder, STUDY, None, subject=WHO), by=ACTOR)
+        await asker.inbound.ask(late, seconds=10)
+        assert (await asker.requests.view(late)).state == "REVIEW"
+        (entry,) = await holder.inbox.page()
+        assert entry.reasons == ("restored",)
+        async with holder.db.write() as tx:
+            await restored.reviewed(tx, by=ACTOR, now=holder.clock.now())
+        again = await asker.requests.ask(asker.order(holder, STUDY, None, subject=WHO), by=ACTOR)
+        await asker.inbound.ask(again, seconds=10)
+        async with holder.db.read() as rx:
+            row = await requests.get_received(rx, again)
+        assert row is not None
+        assert row.state is RequestState.PERMITTED
 
 
 async def test_nothing_is_logged_before_peers_were_asked(tmp_path: Path) -> None:

@@ -105,6 +105,7 @@ class Node:
         background = self._background = await stack.enter_async_context(Background(log))
         api = await stack.enter_async_context(self._api(basis, exchange))
         exchange.links.keeping.on_ended(lambda link_id: api.cut_off(link_actor(link_id)))
+        exchange.portal.accounts.on_ended(api.cut_off)
         self._listeners = {
             "peer": str(network.server.address),
             "api": str(api.address),

@@ -147,6 +147,24 @@ async def test_a_patient_ends_what_somebody_does_for_them(north: Desk) -> None:
     assert await north.visible(again) == set()
 
 
+async def test_what_ends_is_cut_off_at_once_unless_its_owner_ended_it(north: Desk) -> None:
+    ended: list[str] = []
+    north.accounts.on_ended(ended.append)
+    ana, carer = await north.enrolled(), await north.enrol(await north.proxy_letter(ANA), "carla@example.org")
+    acting, mother = carer.session.caller.actor, ana.session.caller.actor
+    (acts,) = await north.proxies.of_mine(ana.session)
+    await north.proxies.end_mine(ana.session, acts.access.access_id)
+    await north.proxies.end(acts.access.access_id, by=STAFF)
+    assert ended == [acting], "once"
+    account = (await north.accounts.held(account_of(ana.session.caller))).account
+    await north.enrolment.reset(account, by=STAFF)
+    assert ended == [acting, mother]
+    await north.accounts.close(account.account_id, by=mother)
+    assert ended == [acting, mother], "or the answer that says so would be cut off"
+    with pytest.raises(NotFound):
+        await north.proxies.end(AccessId.new(), by=STAFF)
+
+
 async def test_sensitive_studies_are_the_patients_alone(north: Desk) -> None:
     ana, carer = await north.enrolled(), await north.enrol(await north.proxy_letter(ANA), "carla@example.org")
     async with north.db.write() as tx:

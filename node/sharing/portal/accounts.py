@@ -6,6 +6,7 @@ as a name, known or not, so that a lock-out tells nothing either.
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -65,6 +66,10 @@ class Accounts:
         self._parts = parts
         self._enrolment = enrolment
         self.verified = Verified(parts)
+
+    def on_ended(self, callback: Callable[[str], None]) -> None:
+        """Call back with the actor of every account that may do less than a moment ago (reset, closed, access ended)."""
+        self._parts.ended.append(callback)
 
     def now(self) -> int:
         """The moment by which letters and accesses are judged."""
@@ -184,6 +189,7 @@ class Accounts:
             await void_credentials(tx, account, now)
             await rows.close_account(tx, account, now)
             await portal_mail.forget_mailbox(tx, account)
+            self._parts.end(tx, account, by)
             for patient in patients or [None]:
                 event = AuditEvent(
                     AuditType.PORTAL_ACCOUNT_CLOSED, now, by, patient=patient, detail={"account": str(account)}

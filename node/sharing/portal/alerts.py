@@ -71,10 +71,12 @@ class Alerts:
     async def run(self) -> None:
         """Follow the log, queue and send, until cancelled."""
         while True:
-            with contextlib.suppress(LeveretError):  # a full disk, say: the mark stays, and it is tried again
+            try:
                 await self.follow()
                 await self.queue()
                 await self._queue.flush()
+            except LeveretError as error:  # a full disk, say: the mark stays, and it is tried again
+                self._parts.log.warning("alerts wait", component="portal-alerts", code=error.code)
             await asyncio.sleep(FOLLOW_SECONDS)
 
     async def wish(self, account: AccountId) -> Wish:

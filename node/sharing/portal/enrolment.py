@@ -131,6 +131,7 @@ class Enrolment:
             if held is None or held.closed_at is not None or not live:
                 raise UnknownAccount
             await void_credentials(tx, account.account_id, now)
+            self._parts.end(tx, account.account_id, by)
             access = live[0]
             patient = await identity.survivor(tx, access.patient)
             said = await self._invitable(tx, patient)

@@ -95,6 +95,7 @@ class Proxies:
 
     async def _end(self, tx: Write, held: Access, by: str) -> None:
         if await rows.end_access(tx, held.access_id, self._parts.clock.now()):
+            self._parts.end(tx, held.account, by)
             await self._record(tx, AuditType.PORTAL_ACCESS_ENDED, held, by)
 
     async def _record(self, tx: Write, kind: AuditType, access: Access, by: str) -> None:

@@ -7,6 +7,7 @@ deleted meanwhile is left out, and named, so that a restore deletes it too.
 import asyncio
 import base64
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from node.app.storage import open_index
 from node.clock import SystemClock
 from node.config import CONFIG_NAME, load
 from node.errors.base import LeveretError
+from node.errors.vault import BackupFailed
 from node.sharing.backups import Backups
 from node.store.objects import PACKS_FOLDER
 from node.store.packs import pack_path
@@ -105,7 +107,7 @@ class OwnNode:
 
     def sign(self, digest: bytes, size: int) -> bytes:
         """The node's signature."""
-        return self._runner.run(self._backups.sign(self._id, digest, size=size, by="node"))
+        return self._runner.run(self._backups.sign(self._id, digest, size=size, by=f"os:{os.getuid()}"))
 
     def end(self) -> None:
         """Remove the snapshot."""
@@ -122,6 +124,8 @@ def make_backup(
         BackupSuperseded: somebody else began one. KeyboardInterrupt: nothing is left.
     """
     writer: Writer
+    if target.resolve().is_relative_to(directory.resolve()):
+        raise BackupFailed("it would lie in the data directory itself")
     try:
         writer = FolderWriter(target, link=options.link) if options.folder else TarWriter(target)
     except OSError as exc:

@@ -1,6 +1,7 @@
 """``leveret rotate master-key`` on a node that is not running."""
 
 import asyncio
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -70,4 +71,4 @@ def _open(directory: Path, node: NodeSettings, after: NodeSettings) -> tuple[Key
 async def _rotate(directory: Path, keys: KeyStore, protector: Protector | None) -> int:
     async with await open_index(directory, keys) as db:
         rotation = Rotation(directory / KEYSTORE_NAME, db=db, keys=keys, clock=SystemClock(), lock=asyncio.Lock())
-        return await rotation.rotate(by="node", protector=protector)
+        return await rotation.rotate(by=f"os:{os.getuid()}", protector=protector)

@@ -24,7 +24,7 @@ from node.store.engine import Database
 from node.store.files import make_folder, sync_directory
 from node.store.objects import ObjectStore
 
-SNAPSHOT_FOLDER = "backup"  # in the data directory
+SNAPSHOT_FOLDER = ".snapshot"  # in the data directory; no name that a person would give
 _ASKED_AT_ONCE = 10_000  # packs that one query looks for
 
 

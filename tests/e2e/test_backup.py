@@ -103,7 +103,7 @@ def test_a_backup_of_a_running_node_holds_what_was_there_and_nothing_that_tells_
         names = tar.getnames()
         assert (names[:3], names[-2:]) == (["leveret.toml", "keys.json", "index.db"], ["manifest.json", "manifest.sig"])
         assert all(info.mode == 0o600 and not info.uname for info in tar)
-    assert not (north.directory / "backup").exists(), "the snapshot is gone"
+    assert not (north.directory / ".snapshot").exists(), "the snapshot is gone"
     assert [e["type"] for e in north.run("audit", "list", "--type", "backup_made")["events"]] == ["backup_made"] * 4
     north.stop()
     for number, name in enumerate(("0.tar", "folder", "last.tar")):
@@ -128,6 +128,7 @@ def test_a_backup_without_the_daemon_and_what_it_refuses(facility: MakeFacility,
     target = tmp_path / "a.tar"
     north.run("backup", str(target))
     assert "[backup_exists]" in north.refused("backup", str(target))
+    assert "[backup_failed]" in north.refused("backup", str(north.directory / "mine.tar"))
     assert north.call("backup", str(tmp_path / "b"), "--link").returncode == 2
     again = elsewhere(north, tmp_path)
     key = f"{north.directory}.key"

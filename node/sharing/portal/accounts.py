@@ -68,7 +68,7 @@ class Accounts:
         self.verified = Verified(parts)
 
     def on_ended(self, callback: Callable[[str], None]) -> None:
-        """Call back with the actor of every account that may do less than a moment ago (reset, closed, access ended)."""
+        """Call back with the actor of each account that may do less than a moment ago: reset, closed, access ended."""
         self._parts.ended.append(callback)
 
     def now(self) -> int:

@@ -12,7 +12,9 @@ import struct
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
+
+import msgspec
 
 from node.dicom.pixels import PixelLayout, Place
 from node.dicom.structure import UNDEFINED
@@ -23,6 +25,8 @@ MAX_TABLE = 16 << 20  # bytes of an offset table: two million frames
 MAX_HELD = 256 << 20  # bytes of a frame that has to be in memory because its bytes are reordered
 MAX_REMEMBERED = 32 << 20  # bytes of offset tables kept for the next request
 READ = 256 << 10  # stored objects are encrypted in chunks of this size, so that a small read costs one of them
+KEEP_FROM = 64  # fragments that were followed: fewer are found again as fast as they are read from an index
+MAX_KEPT = 8 << 20  # bytes of what is kept of one instance from one start to the next
 _ITEM, _SEQUENCE_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 _HEADER = 8  # bytes of an item's tag and length
 _END_MARKER = b"\xff\xd9"  # the last bytes of a JPEG, JPEG-LS or JPEG 2000 codestream
@@ -71,6 +75,21 @@ class _Items:
     firsts: Sequence[int]  # index of each frame's first fragment
 
 
+class _Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
+    """What was found by following fragments, for the next start of the node."""
+
+    layout: PixelLayout
+    base: int
+    offsets: list[int]
+    lengths: list[int]
+    firsts: list[int]
+    at: int  # where a walk goes on; 0: these are all fragments
+    is_between: bool
+
+
+_decode_kept = msgspec.msgpack.Decoder(_Kept).decode
+
+
 class FrameIndex:
     """The frames of one instance. What was read to find one is kept for the next."""
 
@@ -82,6 +101,38 @@ class FrameIndex:
         self._walk: _Walk | None = None  # from the first fragment to the farthest frame that was asked for
         self._walking = asyncio.Lock()
         self._is_marked = layout.frames > 1  # every frame seen so far begins and ends as a codestream does
+        self._kept = 0  # fragments that are kept for the next start already
+
+    @classmethod
+    def from_kept(cls, frames: bytes) -> Self | None:
+        """An index that goes on from what :meth:`to_keep` gave; None if that was another version's."""
+        try:
+            kept = _decode_kept(frames)
+        except msgspec.MsgspecError:
+            return None
+        index = cls(kept.layout)
+        index._base, index._kept = kept.base, len(kept.offsets)
+        if kept.at:
+            index._walk = _Walk(kept.at, kept.offsets, kept.lengths, kept.firsts, is_between=kept.is_between)
+        else:
+            index._items = _Items(kept.offsets, kept.lengths, kept.firsts)
+        return index
+
+    async def to_keep(self) -> bytes | None:
+        """What the next start should know; None while that is nothing new, or not much more than was said before."""
+        async with self._walking:
+            found = self._items or self._walk
+            if found is None or self._base is None:
+                return None
+            count, walk = len(found.offsets), self._walk if found is self._walk else None
+            is_whole = walk is None or (len(walk.firsts) == self.layout.frames and walk.is_between)
+            if count < KEEP_FROM or count < (self._kept + 1 if is_whole else 2 * self._kept):
+                return None
+            self._kept = count
+            lists = (list(found.offsets), list(found.lengths), list(found.firsts))
+            at, is_between = (walk.at, walk.is_between) if walk else (0, True)
+        kept = msgspec.msgpack.encode(_Kept(self.layout, self._base, *lists, at, is_between))
+        return kept if len(kept) <= MAX_KEPT else None
 
     @property
     def cost(self) -> int:
@@ -295,36 +346,44 @@ class _Headers:
 class _Walk:
     """Goes from fragment to fragment as long as each frame is a codestream with a beginning and an end."""
 
-    def __init__(self, at: int) -> None:
-        self.offsets, self.lengths = array.array("Q"), array.array("Q")
-        self._at = at
-        self._firsts = array.array("Q")  # index of each frame's first fragment
-        self._is_between = True  # the frame before is complete
+    def __init__(
+        self,
+        at: int,
+        offsets: Sequence[int] = (),
+        lengths: Sequence[int] = (),
+        firsts: Sequence[int] = (),
+        *,
+        is_between: bool = True,
+    ) -> None:
+        self.offsets, self.lengths = array.array("Q", offsets), array.array("Q", lengths)
+        self.at = at
+        self.firsts = array.array("Q", firsts)  # index of each frame's first fragment
+        self.is_between = is_between  # the frame before is complete
 
     async def reaches(self, source: FrameSource, index: int) -> bool:
         """Go on until frame ``index`` is complete; False if the markers do not tell where frames begin."""
         walker = _Headers(source)
-        while not (len(self._firsts) > index + 1 or (len(self._firsts) == index + 1 and self._is_between)):
-            length = await walker.item(self._at)
+        while not (len(self.firsts) > index + 1 or (len(self.firsts) == index + 1 and self.is_between)):
+            length = await walker.item(self.at)
             if length is None or length < _TAIL or len(self.offsets) >= MAX_FRAGMENTS:
                 return False
-            value = self._at + _HEADER
+            value = self.at + _HEADER
             begins = await walker.bytes(value, len(_BEGIN_MARKERS[0])) in _BEGIN_MARKERS
-            if begins != self._is_between:
+            if begins != self.is_between:
                 return False
             if begins:
-                self._firsts.append(len(self.offsets))
+                self.firsts.append(len(self.offsets))
             self.offsets.append(value)
             self.lengths.append(length)
-            self._at = value + length
-            tail = await walker.bytes(self._at - _TAIL, _TAIL)
-            self._is_between = tail.rstrip(b"\0").endswith(_END_MARKER)
+            self.at = value + length
+            tail = await walker.bytes(self.at - _TAIL, _TAIL)
+            self.is_between = tail.rstrip(b"\0").endswith(_END_MARKER)
         return True
 
     def place(self, index: int) -> FramePlace:
         """A frame that was reached."""
-        first = self._firsts[index]
-        last = self._firsts[index + 1] if index + 1 < len(self._firsts) else len(self.offsets)
+        first = self.firsts[index]
+        last = self.firsts[index + 1] if index + 1 < len(self.firsts) else len(self.offsets)
         return FramePlace(tuple(zip(self.offsets[first:last], self.lengths[first:last], strict=True)))
 
 

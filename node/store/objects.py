@@ -26,7 +26,17 @@ from node.model.ids import (
 )
 from node.model.instance import InstanceHeader, Manifest, SeriesSummary, StoredInstance, StudySummary
 from node.model.withdrawal import CorrectedIdentity
-from node.store import admission, identity, quarantine, removal, revisions, scrub, study_queries, tombstones
+from node.store import (
+    admission,
+    frame_tables,
+    identity,
+    quarantine,
+    removal,
+    revisions,
+    scrub,
+    study_queries,
+    tombstones,
+)
 from node.store.admission import Admission
 from node.store.codec import Codec, Layout, Packed
 from node.store.direct import Direct
@@ -308,6 +318,16 @@ class ObjectStore:
             uid: ObjectReader(where, keys[where.space], self._directory, codec=self._codec, executor=self._io)
             for uid, where in found.items()
         }
+
+    async def frame_table(self, object_id: ObjectId) -> bytes | None:
+        """What ``keep_frame_table`` kept of an object."""
+        async with self._db.read() as rx:
+            return await frame_tables.get(rx, object_id)
+
+    async def keep_frame_table(self, object_id: ObjectId, frames: bytes) -> None:
+        """Keep, as long as the object is here and visible, where its frames lie."""
+        async with self._db.write() as tx:
+            await frame_tables.keep(tx, object_id, frames)
 
     async def studies(self, query: StudyQuery = StudyQuery()) -> list[StudySummary]:  # noqa: B008 - frozen
         """Studies that match, newest first (``study_queries.find_studies``)."""

@@ -158,6 +158,49 @@ async def test_the_first_frame_costs_no_walk_through_all() -> None:
     assert 40 < source.reads < 130
 
 
+@pytest.mark.parametrize("begin", [b"\xff\x4f", b"\1\1"], ids=["marked", "unmarked"])
+async def test_what_was_found_is_kept_for_the_next_start(begin: bytes) -> None:
+    """Not at every step: what is kept doubles, and is whole in the end."""
+    frames = [[begin + bytes([n % 251]) * 300 + JPEG_END] for n in range(1000)]
+    source, index = Memory(encapsulated(frames)), FrameIndex(layout(frames=1000))
+    kept, times = None, 0
+    for number in range(1, 1001):
+        assert await read(source, index, number) == frames[number - 1][0]
+        new = await index.to_keep()
+        times += new is not None
+        kept = new or kept
+    assert kept is not None
+    assert times == (1 if begin == b"\1\1" else 5)  # 64, 128, 256, 512, and all
+    assert await index.to_keep() is None
+    again, fresh = FrameIndex.from_kept(kept), Memory(source.data)
+    assert again is not None
+    assert again.layout == index.layout
+    for number in (1000, 1, 500):
+        assert await again.place(fresh, number) == await index.place(source, number)
+    assert fresh.reads == 0
+    assert await again.to_keep() is None
+
+
+async def test_a_walk_that_was_kept_half_way_goes_on() -> None:
+    frames = [[b"\xff\x4f" + bytes([n % 251]) * 300, b"\1" * 10 + JPEG_END] for n in range(300)]
+    source, index = Memory(encapsulated(frames)), FrameIndex(layout(frames=300))
+    await index.place(source, 100)
+    kept = await index.to_keep()
+    assert kept is not None
+    again = FrameIndex.from_kept(kept)
+    assert again is not None
+    for number in (300, 100, 101, 1):
+        assert await read(source, again, number) == b"".join(frames[number - 1])
+
+
+async def test_what_another_version_kept_is_not_believed() -> None:
+    for text in (b"", b"\xc1", msgspec.msgpack.encode([1, 2, 3]), bytes(100)):
+        assert FrameIndex.from_kept(text) is None
+    short = FrameIndex(layout(frames=3))
+    await read(Memory(encapsulated([[b"\xff\x4fab" + JPEG_END] for _ in range(3)])), short, 3)
+    assert await short.to_keep() is None, "found again as fast"
+
+
 @given(st.binary(max_size=60), st.integers(1, 4))
 async def test_arbitrary_fragments_are_refused_or_read(tail: bytes, frames: int) -> None:
     source = Memory(bytes(HEAD) + item(b"") + tail)

@@ -75,6 +75,25 @@ async def test_the_same_bytes_repair_a_damaged_object(tmp_path: Path, how: str, 
             assert await (await store.reader(header(study=1, instance=2).sop_instance_uid)).read() == NEIGHBOUR
 
 
+async def test_where_frames_lie_is_kept_as_long_as_the_object(tmp_path: Path) -> None:
+    async with opened_store(tmp_path) as (store, db):
+        result = await store.put(HEADER, DATA)
+        await store.indexed()
+        assert await store.frame_table(result.object_id) is None
+        for table in (b"half", b"whole"):
+            await store.keep_frame_table(result.object_id, table)
+            assert await store.frame_table(result.object_id) == table
+        await spoil(tmp_path, db, "body")
+        repaired = await store.put(HEADER, DATA)
+        await store.indexed()
+        assert await store.frame_table(repaired.object_id) == b"whole", "the same bytes"
+        async with db.write() as tx:
+            await tx.execute("DELETE FROM instance WHERE uid = ?", (str(HEADER.sop_instance_uid),))
+        assert await store.frame_table(repaired.object_id) is None
+        await store.keep_frame_table(repaired.object_id, b"late")
+        assert await store.frame_table(repaired.object_id) is None
+
+
 async def test_a_transfer_brings_what_is_known_to_be_damaged(tmp_path: Path) -> None:
     uid, transfer = HEADER.sop_instance_uid, RequestId(b"t" * 16)
     async with opened_store(tmp_path) as (store, db):

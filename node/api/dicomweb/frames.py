@@ -1,5 +1,6 @@
 """WADO-RS frames (PS3.18 section 10.4.1.1.6): one or several, as stored or decoded."""
 
+import contextlib
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 
@@ -12,10 +13,11 @@ from node.api.dicomweb.qido import BASE, base_url
 from node.api.dicomweb.retrieval import Finder, closing, multipart_type, part_head, stream
 from node.api.rest.access import OWN_IMAGES
 from node.api.routing import Call, Route
-from node.dicom.frames import FrameIndex, FrameIndexes, FramePlace, frame_bytes
+from node.dicom.frames import KEEP_FROM, FrameIndex, FrameIndexes, FramePlace, frame_bytes
 from node.dicom.pixels import Picture
 from node.dicom.pool import ParserPool
 from node.errors.access import InvalidInput
+from node.errors.base import LeveretError
 from node.model.instance import StoredInstance
 from node.store.objects import ObjectStore
 from node.store.reading import ObjectReader
@@ -28,21 +30,27 @@ INSTANCE = f"{BASE}/studies/{{study}}/series/{{series}}/instances/{{instance}}"
 class Shown:
     """An instance whose frames are asked for: where they lie, and how they are read."""
 
-    def __init__(self, instance: StoredInstance, reader: ObjectReader, index: FrameIndex, pool: ParserPool) -> None:
+    def __init__(self, instance: StoredInstance, reader: ObjectReader, index: FrameIndex, frames: "FrameStore") -> None:
         self.instance = instance
         self.reader = reader
         self.index = index
-        self._pool = pool
+        self._frames = frames
         self._syntax = instance.header.transfer_syntax_uid
+
+    async def place(self, number: int) -> FramePlace:
+        """Where frame ``number`` lies; raises NoSuchFrame, NotDecodable."""
+        place = await self.index.place(self.reader, number)
+        await self._frames.keep(self)
+        return place
 
     async def picture(self, number: int, form: str = "") -> Picture:
         """What a worker must know of frame ``number``; raises NoSuchFrame, NotDecodable."""
-        place = await self.index.place(self.reader, number)
+        place = await self.place(number)
         return Picture(spans=place.spans, skip_bits=place.skip_bits, number=number, form=form)
 
     async def decoded(self, number: int) -> bytes:
         """A frame as native pixels; raises NoSuchFrame, NotDecodable."""
-        return await self._pool.frame(self.reader, self._syntax, await self.picture(number))
+        return await self._frames.pool.frame(self.reader, self._syntax, await self.picture(number))
 
     def stored(self, place: FramePlace) -> AsyncIterator[bytes]:
         """A frame's bytes."""
@@ -53,8 +61,8 @@ class FrameStore:
     """Finds frames, and remembers where they were."""
 
     def __init__(self, store: ObjectStore, pool: ParserPool) -> None:
+        self.pool = pool
         self._store = store
-        self._pool = pool
         self._indexes = FrameIndexes()
 
     async def open(self, instance: StoredInstance) -> Shown:
@@ -67,9 +75,24 @@ class FrameStore:
         reader = await self._store.reader(instance.header.sop_instance_uid)
         index = self._indexes.get(reader.object_id)
         if index is None:
-            index = FrameIndex(await self._pool.layout(reader, instance.header.transfer_syntax_uid))
+            index = await self._index_of(instance, reader)
         self._indexes.keep(reader.object_id, index)
-        return Shown(instance, reader, index, self._pool)
+        return Shown(instance, reader, index, self)
+
+    async def keep(self, shown: Shown) -> None:
+        """Keep for the next start what was found by now; a disk that is full keeps nobody from seeing a frame."""
+        found = await shown.index.to_keep()
+        if found is not None:
+            with contextlib.suppress(LeveretError):
+                await self._store.keep_frame_table(shown.reader.object_id, found)
+
+    async def _index_of(self, instance: StoredInstance, reader: ObjectReader) -> FrameIndex:
+        if instance.header.frames >= KEEP_FROM:
+            kept = await self._store.frame_table(reader.object_id)
+            index = None if kept is None else FrameIndex.from_kept(kept)
+            if index is not None:
+                return index
+        return FrameIndex(await self.pool.layout(reader, instance.header.transfer_syntax_uid))
 
 
 class Frames:
@@ -128,7 +151,7 @@ async def answer_frames(call: Call, shown: Shown, numbers: Sequence[int]) -> web
         encapsulated=layout.encapsulated,
         count=len(numbers),
     )
-    places = [await shown.index.place(shown.reader, number) for number in numbers]  # before anything is answered
+    places = [await shown.place(number) for number in numbers]  # before anything is answered
     decoded = form.decoded or layout.deflated
     if not form.multipart:
         length = places[0].length if layout.encapsulated and not decoded else None
@@ -142,7 +165,7 @@ async def _parts(
 ) -> AsyncGenerator[bytes, None]:
     for number in numbers:
         yield part_head(boundary, form.part_type, _location(call, shown, number))
-        place = await shown.index.place(shown.reader, number)
+        place = await shown.place(number)
         async for piece in _frame(shown, number, place, decoded=form.decoded or shown.index.layout.deflated):
             yield piece
     yield closing(boundary)

@@ -15,8 +15,8 @@ from node.api.reach import SECURE
 from node.errors.access import ForgedRequest
 from node.model.access import IssuedSession, Session
 
-COOKIE = "leveret_session"
-SECURE_COOKIE = "__Host-leveret_session"  # over TLS: no other host and no plain connection can set it
+_COOKIE = "leveret_session"
+_SECURE = "__Host-"  # over TLS: no other host and no plain connection can set it
 CSRF_HEADER = "X-CSRF-Token"
 CSRF_FIELD = "csrf"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -47,8 +47,15 @@ def is_secure(request: web.Request) -> bool:
     return bool(request.get(SECURE))
 
 
+def cookie_name(port: int, *, secure: bool = False) -> str:
+    """What the cookie of a node that listens on ``port`` is called: browsers give it to every port of a host."""
+    return f"{_SECURE if secure else ''}{_COOKIE}_{port}"
+
+
 def _name(request: web.Request) -> str:
-    return SECURE_COOKIE if is_secure(request) else COOKIE
+    arrived = request.get_extra_info("sockname")
+    port = arrived[1] if isinstance(arrived, tuple) else 0  # no port: the admin socket, where cookies mean nothing
+    return cookie_name(port, secure=is_secure(request))
 
 
 def require_same_origin(request: web.Request) -> None:

@@ -16,7 +16,7 @@ from support.certificates import Authority
 from support.running import Running, initialised, running
 
 from node.api import listener, server
-from node.api.cookies import COOKIE, SECURE_COOKIE
+from node.api.cookies import cookie_name
 from node.api.reach import Reach
 from node.config import ApiSettings
 from node.crypto.identity import Identity
@@ -148,12 +148,12 @@ async def test_cookies_are_secure_behind_a_proxy(tmp_path: Path) -> None:
         async with http.post("/api/v1/session", json=body, headers=proxied) as answer:
             cookie = answer.headers["Set-Cookie"]
             assert answer.headers["Strict-Transport-Security"]
-        assert cookie.startswith(f"{SECURE_COOKIE}=")
+        assert cookie.startswith(f"{cookie_name(port_of(node), secure=True)}=")
         assert "; Secure" in cookie
         assert "; HttpOnly" in cookie
         assert "SameSite=Lax" in cookie
         async with http.post("/api/v1/session", json=body) as answer:
-            assert answer.headers["Set-Cookie"].startswith(f"{COOKIE}=")
+            assert answer.headers["Set-Cookie"].startswith(f"{cookie_name(port_of(node))}=")
 
 
 @pytest.mark.parametrize(

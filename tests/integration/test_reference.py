@@ -11,7 +11,7 @@ from aiohttp import ClientSession, DummyCookieJar
 from support.reference import DOCS, render, routes_of_a_node
 from support.running import running
 
-from node.api.cookies import COOKIE, CSRF_HEADER, SAFE_METHODS
+from node.api.cookies import CSRF_HEADER, SAFE_METHODS, cookie_name
 from node.api.encoding import encode_json
 from node.api.rest.openapi import document
 from node.api.routing import Route
@@ -55,13 +55,13 @@ class Somebody:
 ACTORS = {Role.PATIENT: f"patient:{'0' * 32}", Role.RECIPIENT: f"link:{'0' * 32}"}  # who have no user to sign in as
 
 
-async def signed_in(db: Database) -> dict[Role, Somebody]:
+async def signed_in(db: Database, cookie: str) -> dict[Role, Somebody]:
     """A session for each role, as signing in would make it."""
     found = {}
     async with db.write() as tx:
         for role in Role:
             issued = await Sessions(db, SystemClock()).open(tx, Caller(ACTORS.get(role, f"user:{role}"), role))
-            headers, csrf = {"Cookie": f"{COOKIE}={issued.cookie}"}, {CSRF_HEADER: issued.session.csrf}
+            headers, csrf = {"Cookie": f"{cookie}={issued.cookie}"}, {CSRF_HEADER: issued.session.csrf}
             found[role] = Somebody(role, headers, csrf)
     return found
 
@@ -89,6 +89,7 @@ async def test_each_route_is_open_to_its_roles_alone(tmp_path: Path) -> None:
         await Database.open(node.directory / "index.db", node.node._keys.index_key()) as db,
     ):
         tokens = [Somebody(role, {"Authorization": f"Bearer {await node.token(role.value)}"}) for role in STAFF]
+        cookie = cookie_name(int(node.node.addresses["api"].rpartition(":")[2]))
         wrong = []
         for route in node.node.routes:
             asked = Asked(http, route)
@@ -96,7 +97,7 @@ async def test_each_route_is_open_to_its_roles_alone(tmp_path: Path) -> None:
                 wrong += [await asked.by_nobody()]
                 continue
             wrong += [await asked.by_nobody()]
-            sessions = await signed_in(db)  # for each route: some end them
+            sessions = await signed_in(db, cookie)  # for each route: some end them
             if route.method not in SAFE_METHODS:
                 wrong += [await asked.forged(sessions[min(route.roles)], headers) for headers in FORGED]
             wrong += [await asked.by(somebody) for somebody in (*tokens, *sessions.values())]

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession, DummyCookieJar
+from aiohttp import ClientSession, CookieJar, DummyCookieJar
 from support.running import Running, running
 
-from node.api.cookies import COOKIE
+from node.api.cookies import cookie_name
 from node.model.access import Scope
 from node.sharing.sessions import FREE_FAILURES
 
@@ -30,11 +30,17 @@ async def http(node: Running) -> AsyncIterator[ClientSession]:
         yield session
 
 
+def name_at(http: ClientSession) -> str:
+    """What the cookie of the node is called."""
+    assert http._base_url is not None
+    return cookie_name(http._base_url.port or 0)
+
+
 async def ask(http: ClientSession, method: str, path: str, **options: Any) -> tuple[int, Any, Any]:
     """Status, JSON, and the session cookie that was set."""
     async with http.request(method, f"/api/v1{path}", **options) as answer:
         raw = await answer.read()
-        cookie = answer.cookies.get(COOKIE)
+        cookie = answer.cookies.get(name_at(http))
         return answer.status, await answer.json(content_type=None) if raw else None, cookie
 
 
@@ -42,7 +48,7 @@ async def signed_in(http: ClientSession, **headers: str) -> tuple[str, str]:
     """Cookie header and CSRF token."""
     status, session, cookie = await ask(http, "POST", "/session", json=ANNA, headers=headers)
     assert status == 201
-    return f"{COOKIE}={cookie.value}", session["csrf"]
+    return f"{name_at(http)}={cookie.value}", session["csrf"]
 
 
 async def test_in_and_out(node: Running, http: ClientSession) -> None:
@@ -85,7 +91,7 @@ async def test_a_foreign_page_signs_nobody_in(http: ClientSession) -> None:
 
 
 async def test_a_planted_cookie_becomes_nobodys_session(http: ClientSession) -> None:
-    planted = {"Cookie": f"{COOKIE}=planted-by-somebody"}
+    planted = {"Cookie": f"{name_at(http)}=planted-by-somebody"}
     status, _, cookie = await ask(http, "POST", "/session", json=ANNA, headers=planted)
     assert status == 201
     assert cookie.value != "planted-by-somebody"
@@ -101,7 +107,7 @@ async def test_a_session_is_no_token_and_a_token_no_session(node: Running, http:
     text = cookie.partition("=")[2]
     assert (await ask(http, "GET", "/session", headers={"Authorization": f"Bearer {text}"}))[0] == 401
     token = (await node.done("POST", "/users/anna/tokens"))["token"]
-    assert (await ask(http, "GET", "/session", headers={"Cookie": f"{COOKIE}={token}"}))[0] == 401
+    assert (await ask(http, "GET", "/session", headers={"Cookie": f"{name_at(http)}={token}"}))[0] == 401
     bearer = {"Authorization": f"Bearer {token}"}
     assert (await ask(http, "DELETE", "/session", headers=bearer))[1]["code"] == "no_session"
     change = {"old": PASSWORD, "new": "another fine password"}
@@ -118,9 +124,9 @@ async def test_one_changes_ones_own_password(node: Running, http: ClientSession)
     assert status == 200
     assert session["csrf"] != csrf
     assert (await ask(http, "GET", "/session", headers={"Cookie": cookie}))[0] == 401
-    assert (await ask(http, "GET", "/session", headers={"Cookie": f"{COOKIE}={fresh.value}"}))[0] == 200
+    assert (await ask(http, "GET", "/session", headers={"Cookie": f"{name_at(http)}={fresh.value}"}))[0] == 200
     await node.done("POST", "/users/anna/password", json={"password": PASSWORD})
-    assert (await ask(http, "GET", "/session", headers={"Cookie": f"{COOKIE}={fresh.value}"}))[0] == 401
+    assert (await ask(http, "GET", "/session", headers={"Cookie": f"{name_at(http)}={fresh.value}"}))[0] == 401
     await node.done("POST", "/users/anna/disable")
     problem = (await node.call("POST", "/users/anna/password", json={"password": PASSWORD}))[1]
     assert problem["code"] == "user_disabled"
@@ -143,7 +149,7 @@ async def _locked_out(http: ClientSession, name: str) -> list[str]:
 
 async def test_cookies_of_plain_http_are_not_taken_for_secure_ones(http: ClientSession) -> None:
     cookie, _ = await signed_in(http)
-    renamed = cookie.replace(COOKIE, f"__Host-{COOKIE}")
+    renamed = f"__Host-{cookie}"
     assert (await ask(http, "GET", "/session", headers={"Cookie": renamed}))[0] == 401
 
 
@@ -191,3 +197,15 @@ async def test_tokens_are_listed_and_revoked(node: Running, http: ClientSession)
     assert (await node.call("DELETE", path))[1]["code"] == "unknown_token"
     assert (await ask(http, "GET", "/session", headers=headers))[0] == 401
     assert (await node.call("GET", "/users/nobody/tokens"))[1]["code"] == "unknown_user"
+
+
+async def test_nodes_on_one_host_leave_each_others_sessions_alone(node: Running, tmp_path: Path) -> None:
+    """Browsers give a cookie to every port of a host."""
+    async with running(tmp_path / "south") as south, ClientSession(cookie_jar=CookieJar(unsafe=True)) as browser:
+        await south.done("POST", "/users", json={"name": "anna", "role": "operator", "password": PASSWORD})
+        for one in (node, south):
+            async with browser.post(f"{one.api}/api/v1/session", json=ANNA) as answer:
+                assert answer.status == 201
+        for one, role in ((node, "clinician"), (south, "operator")):
+            async with browser.get(f"{one.api}/api/v1/session") as answer:
+                assert (await answer.json())["role"] == role

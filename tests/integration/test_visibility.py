@@ -12,7 +12,7 @@ from aiohttp import ClientSession
 from support.ct import CtStudy
 from support.running import initialised
 
-from node.api.cookies import COOKIE, CSRF_HEADER
+from node.api.cookies import CSRF_HEADER, cookie_name
 from node.api.server import ApiServer
 from node.app.exchange import Basis, Exchange
 from node.app.keys import open_keys
@@ -67,13 +67,12 @@ class Held:
     cookies: dict[Caller, str]
 
     async def get(self, caller: Caller, path: str, method: str = "GET", **headers: str) -> Answer:
-        cookie = f"{COOKIE}={self.cookies[caller]}"
-        async with self.http.request(method, path, headers={"Cookie": cookie, **headers}) as answer:
+        async with self.http.request(method, path, headers={"Cookie": self.cookies[caller], **headers}) as answer:
             kept = {name: value for name, value in answer.headers.items() if name not in CHANGING}
             return Answer(answer.status, kept, await answer.read())
 
     async def json(self, caller: Caller, path: str) -> list[dict[str, Any]]:
-        async with self.http.get(path, headers={"Cookie": f"{COOKIE}={self.cookies[caller]}"}) as answer:
+        async with self.http.get(path, headers={"Cookie": self.cookies[caller]}) as answer:
             assert answer.status == 200
             found: list[dict[str, Any]] = await answer.json(content_type=None)
             return found
@@ -85,17 +84,17 @@ async def held(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Held]:
     settings = await asyncio.to_thread(initialised, directory, "north")
     keys = await asyncio.to_thread(open_keys, directory, settings.node)
     async with OpenNode(directory, settings, keys, log=make_logger(io.StringIO())) as node:
-        cookies = {}
+        cookies, port = {}, int(node.addresses["api"].rpartition(":")[2])
         async with node.basis.storage.db.write() as tx:
             for caller in (*VISITORS, Caller("user:clin", Role.CLINICIAN)):
                 issued = await node.exchange.sessions.open(tx, caller)
-                cookies[caller] = issued.cookie
+                cookies[caller] = f"{cookie_name(port)}={issued.cookie}"
                 csrf = issued.session.csrf
         async with ClientSession(f"http://{node.addresses['api']}") as http:
             both = Held(node, http, cookies)
             clinician = Caller("user:clin", Role.CLINICIAN)
             for data in (*MINE.files(), *OTHER.files()):
-                headers = {"Cookie": f"{COOKIE}={cookies[clinician]}", CSRF_HEADER: csrf}
+                headers = {"Cookie": cookies[clinician], CSRF_HEADER: csrf}
                 headers["Content-Type"] = "application/dicom"
                 async with http.post("/dicom-web/studies", data=io.BytesIO(data), headers=headers) as answer:
                     assert answer.status == 200, await answer.text()

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from node import __version__
-from node.api.cookies import COOKIE, CSRF_HEADER, SAFE_METHODS
+from node.api.cookies import CSRF_HEADER, SAFE_METHODS, cookie_name
 from node.api.once import KEY_HEADER
 from node.api.problem import PROBLEM_TYPE, Problem
 from node.api.rest import openapi_dicomweb as dicomweb
@@ -20,6 +20,7 @@ from node.api.routing import ANONYMOUS, Call, Route
 
 Schemas = dict[Any, dict[str, Any]]
 _REF = "#/components/schemas/{name}"
+_ABOUT_COOKIE = "What signing in sets. Ends in the port that the node listens on; over TLS `__Host-` stands before it"
 _JSON = "application/json"
 _INTERFACES = ("/api/v1/", "/dicom-web/", "/healthz", "/readyz", "/metrics")
 _PATH_PARAMETERS: dict[str, dict[str, Any]] = {
@@ -104,7 +105,7 @@ def document(routes: Sequence[Route]) -> Described:
 def _security_schemes() -> dict[str, Any]:
     return {
         "bearer": {"type": "http", "scheme": "bearer", "description": "A token of `leveret users token`"},
-        "cookie": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "`__Host-` before it over TLS"},
+        "cookie": {"type": "apiKey", "in": "cookie", "name": cookie_name(8080), "description": _ABOUT_COOKIE},
         "csrf": {"type": "apiKey", "in": "header", "name": CSRF_HEADER, "description": "`csrf` of the session"},
     }
 

@@ -33,8 +33,9 @@ _Name = Annotated[str, msgspec.Meta(max_length=MAX_NAME)]
 
 
 class Invitation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whom the letter is for: the patient, or ``name``, who acts for them; until a day (YYYY-MM-DD)."""
+    """Whom the letter is for: the patient, or a proxy called ``name``, until a day (YYYY-MM-DD)."""
 
+    proxy: bool = False
     name: _Name = ""
     scope: Scope = Scope.SHARE
     until: Annotated[str, msgspec.Meta(max_length=10)] = ""
@@ -92,7 +93,7 @@ class PortalInvitePages:
     async def invite(self, call: Call) -> web.StreamResponse:
         """The letter, to be printed."""
         said: Invitation = call.body
-        relation = Relation.PROXY if said.name.strip() else Relation.SELF
+        relation = Relation.PROXY if said.proxy else Relation.SELF
         order = Order(self._patient(call), relation, said.scope, said.name, _end_of(said.until))
         try:
             letter = await self._parts.enrolment.invite(order, by=call.caller.actor)

@@ -43,14 +43,20 @@
   }
 
   const KEYS = {
-    '/': () => document.querySelector('[data-search]')?.focus(),
+    '/': () => {
+      const field = document.querySelector('[data-search]')
+      if (field) field.focus()
+      else if (location.pathname.startsWith('/console/')) location.assign('/console/')
+    },
     '?': () => document.querySelector('a[data-help]')?.click(),
     j: () => step(1),
     k: () => step(-1),
   }
 
   document.addEventListener('keydown', (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return
+    if (event.ctrlKey || event.metaKey || event.altKey) return
+    const isSearch = event.key === '/' && event.target.matches('[data-search]') && !event.target.value
+    if (typing(event.target) && !isSearch) return
     if (localStorage.getItem(SHORTCUTS_OFF) || !(event.key in KEYS)) return
     event.preventDefault()
     KEYS[event.key]()

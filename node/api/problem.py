@@ -7,7 +7,7 @@ import msgspec
 from aiohttp import web
 
 from node.api.encoding import encode_json
-from node.errors.access import InvalidInput, MethodNotAllowed, NotFound, TooLarge
+from node.errors.access import InvalidInput, LockedOut, MethodNotAllowed, NotFound, TooLarge
 from node.errors.base import LeveretError, Retryable
 
 PROBLEM_TYPE = "application/problem+json"
@@ -36,6 +36,8 @@ def problem_response(error: LeveretError) -> web.Response:
     headers = {}
     if isinstance(error, Retryable):
         headers["Retry-After"] = RETRY_SECONDS
+    elif isinstance(error, LockedOut):
+        headers["Retry-After"] = error.fact.partition(" ")[0]  # it says for how many seconds
     if error.status == web.HTTPUnauthorized.status_code:
         headers["WWW-Authenticate"] = 'Bearer realm="leveret"'
     body = encode_json(problem_of(error))

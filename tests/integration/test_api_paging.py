@@ -78,3 +78,22 @@ async def test_what_is_no_part_is_refused(node: Running) -> None:
             async with http.get(f"/api/v1/users?{query}") as answer:
                 assert answer.status == 400, query
                 assert (await answer.json())["code"] == "invalid_input"
+
+
+async def test_requests_of_this_facility(node: Running, tmp_path: Path) -> None:
+    """Newest first, with who asked and what for; not whom they are about. A repeated one is one."""
+    async with running(tmp_path / "lake", "lake") as lake:
+        invitation = (await node.done("POST", "/peers/invitations", json={"auto_confirm": True}))["invitation"]
+        await lake.done("POST", "/peers/joined", json={"invitation": invitation})
+        who = {"name": "Garcia^Elena", "birth_date": "19610203", "sex": "F"}
+        wanted = {"peer": "north", "studies": ["1.2.3"], "on_file": True, **who}
+        headers = {"Authorization": f"Bearer {await lake.token('clinician')}", "Idempotency-Key": "one"}
+        async with ClientSession(lake.api, headers=headers) as http:
+            for _ in range(2):
+                async with http.post("/api/v1/requests", json=wanted) as answer:
+                    assert answer.status == 201
+        made = [(await lake.done("POST", "/requests", json=wanted))["request_id"] for _ in range(2)]
+        (first, rest) = await parts(lake, "/requests?limit=2", "requests")
+    assert [one["request_id"] for one in first] == made[::-1]
+    assert [(one["user"], one["purpose"]) for one in rest] == [("clinician", "TREAT")]
+    assert "Garcia" not in str(first + rest)

@@ -41,6 +41,7 @@ async def ask(http: ClientSession, method: str, path: str, **options: Any) -> tu
     async with http.request(method, f"/api/v1{path}", **options) as answer:
         raw = await answer.read()
         cookie = answer.cookies.get(name_at(http))
+        assert ("Retry-After" in answer.headers) is (answer.status in {429, 503})
         return answer.status, await answer.json(content_type=None) if raw else None, cookie
 
 

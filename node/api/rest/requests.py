@@ -5,11 +5,12 @@ from typing import Annotated
 
 import msgspec
 
+from node.api.paging import Window, part
 from node.api.rest.access import CLINICAL
 from node.api.rest.events import EVENTS, answer_events
 from node.api.rest.inbox import named_request
 from node.api.rest.patients import Person, described
-from node.api.rest.shapes.sharing import RequestNamed, RequestShown
+from node.api.rest.shapes.sharing import RequestList, RequestNamed, RequestOnRecord, RequestShown
 from node.api.routing import Call, Route
 from node.errors.base import all_codes
 from node.errors.sharing import InvalidRequest
@@ -27,6 +28,7 @@ from node.sharing.requests import (
     RequestOrder,
     Requests,
     RequestView,
+    SentView,
     TypedCode,
 )
 from node.sharing.subjects import subject_of
@@ -83,6 +85,7 @@ class RequestsResource:
         requests, one = "/api/v1/requests", "/api/v1/requests/{request_id}"
         return [
             Route("POST", requests, self.ask, CLINICAL, "Ask a peer for studies", NewRequest, 201, answer=RequestNamed),
+            Route("GET", requests, self.list, CLINICAL, "Requests of this facility", query=Window, answer=RequestList),
             Route("GET", one, self.show, CLINICAL, "How a request stands", answer=RequestShown),
             Route(
                 "GET",
@@ -121,6 +124,12 @@ class RequestsResource:
         wish = DeliveryWish(new.deliver, new.accession)
         return lambda tx, request_id: self._deliveries.expect(tx, request_id, wish, patient, by=call.caller.actor)
 
+    async def list(self, call: Call) -> RequestList:
+        """Newest first."""
+        asked: Window = call.asked
+        found, more = part(call, await self._requests.sent_page(limit=asked.ahead, offset=asked.offset))
+        return {"requests": [_shown_sent(one) for one in found], "next": more}
+
     async def show(self, call: Call) -> RequestShown:
         """One."""
         return _shown(await self._requests.view(named_request(call)))
@@ -130,6 +139,10 @@ class RequestsResource:
         request_id = named_request(call)
         await self._requests.view(request_id)  # an unknown one is refused before the stream begins
         return await answer_events(call, self._requests.follow(request_id), _shown)
+
+
+def _shown_sent(one: SentView) -> RequestOnRecord:
+    return {**_shown(one.view), "user": one.user, "purpose": one.asked.purpose, "created_at": one.created_at}
 
 
 def _shown(view: RequestView) -> RequestShown:

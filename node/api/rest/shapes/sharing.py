@@ -176,6 +176,21 @@ class RequestShown(TypedDict):
     continued_as: str | None
 
 
+class RequestOnRecord(RequestShown):
+    """The same in a list: who asked, for what purpose, when."""
+
+    user: str
+    purpose: str
+    created_at: int
+
+
+class RequestList(TypedDict):
+    """Requests of this facility, newest first."""
+
+    requests: list[RequestOnRecord]
+    next: str | None
+
+
 class InboxShown(TypedDict):
     """A request that waits for a person: ``patient`` as held here, ``said`` as the request has it."""
 

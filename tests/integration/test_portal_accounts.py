@@ -15,7 +15,9 @@ from support.ct import CtStudy
 from support.facility import LEVERET
 from support.portal import PASSPHRASE, Browser, browser
 from support.running import Running, initialised, running
+from support.smtp import mail_server
 
+from node.config import SmtpSecurity
 from node.model.access import Role
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -186,6 +188,50 @@ async def test_other_sites_and_pages_without_a_token_change_nothing(north: North
     assert (cookie["httponly"], cookie["samesite"]) == (True, "Lax")
 
 
+async def test_ways_to_sign_in_are_added_changed_and_removed(north: North) -> None:
+    ana = await north.enrolled("ways@example.org")
+    assert (await ana.get("/portal/account/passphrase")).status == 200
+    other = "a completely different phrase"
+    for name, one, two, words in (
+        ("ab", other, other, "Somebody has this name already"),
+        ("ways@example.org", "short", "short", "too easy to guess"),
+        ("ways@example.org", other, PASSPHRASE, "are not the same"),
+    ):
+        page = await ana.post("/portal/account/passphrase", name=name, passphrase=one, again=two)
+        assert (page.status, words in page.text) == (400, True)
+    done = await ana.post("/portal/account/passphrase", name="Ways2@example.org", passphrase=other, again=other)
+    assert done.place == "/portal/account?done=passphrase"
+    refused = await ana.post("/portal/account/passphrase/remove")
+    assert (refused.status, "only way to sign in" in refused.text) == (409, True)
+
+    assert (await ana.get("/portal/account/passkeys/new")).status == 200
+    status, asked = await ana.send("/portal/account/passkeys/options", csrf=await ana.csrf())
+    assert status == 200
+    answer = {"flow": asked["flow"], "credential": ana.device.create(asked["options"])}
+    added = await ana.send("/portal/account/passkeys", answer, await ana.csrf())
+    assert added == (200, {"next": "/portal/account?done=passkey"})
+    key = (await ana.get("/portal/account")).field("key")
+    assert (await ana.post("/portal/account/passkeys/rename", key=key, name="<i>mine")).status == 303
+    assert "&lt;i&gt;mine" in (await ana.get("/portal/account?done=renamed")).text
+    assert (await ana.post("/portal/account/passkeys/rename", key="%%", name="x")).status == 400
+    assert (await ana.post("/portal/account/passphrase/remove")).place == "/portal/account?done=removed"
+    assert (await ana.post("/portal/account/passkeys/remove", key=key)).status == 409
+    assert (await ana.sign_in("ways2@example.org", other)).status == 403
+    await ana.post("/portal/sign-out")
+    assert (await ana.sign_in_passkey())[0] == 200
+
+
+async def test_it_is_proved_once_more_that_it_is_them(north: North) -> None:
+    ana = await north.enrolled("proof@example.org")
+    page = await ana.get("/portal/verify?next=/portal/account/close")
+    assert 'name="next" value="/portal/account/close"' in page.text
+    assert (await ana.post("/portal/verify", passphrase="not this one at all", next="/portal/account")).status == 403
+    done = await ana.post("/portal/verify", passphrase=PASSPHRASE, next="/portal/account/close")
+    assert done.place == "/portal/account/close"
+    assert (await ana.post("/portal/verify", passphrase=PASSPHRASE, next="https://evil.example")).place == "/portal/"
+    assert "Nobody can sign in to it any more" in (await ana.get("/portal/account/close")).text
+
+
 async def test_who_acts_for_a_patient_is_seen_by_the_patient_and_ended(north: North) -> None:
     ana = await north.enrolled("mother@example.org", "BEA-2")
     proxy = {"acts_for_patient": "Carla <b>Carer", "may_share": False}
@@ -315,6 +361,38 @@ async def test_alerts_without_a_mail_server(north: North) -> None:
     assert "sends no e-mail" in (await ana.get("/portal/account/alerts")).text
     stop = await (await north.make()).post("/portal/stop", csrf="", code="anything")
     assert "No more messages will come." in stop.text
+
+
+async def test_alerts_are_chosen_proved_and_stopped(tmp_path: Path) -> None:
+    settings = await asyncio.to_thread(initialised, tmp_path / "east", "east")
+    async with mail_server() as server, AsyncExitStack() as stack:
+        portal = replace(
+            settings.portal,
+            smtp_host="127.0.0.1",
+            smtp_port=server.port,
+            smtp_security=SmtpSecurity.NONE,
+            mail_from="portal@east.example",
+        )
+        node = await stack.enter_async_context(running(tmp_path / "east", settings=replace(settings, portal=portal)))
+        start = (await node.done("POST", "/imports"))["import_id"]
+        headers = {"Content-Type": "application/octet-stream"}
+        await node.done("POST", f"/imports/{start}/files", data=next(ANA.files()), headers=headers)
+        await node.done("POST", f"/imports/{start}/end")
+        ana = browser(node)
+        await stack.enter_async_context(ana.session)
+        await ana.enrol(await node.done("POST", "/portal/invitations", json={"patient_id": "ANA-1"}))
+        alerts = "/portal/account/alerts"
+        assert (await ana.post(alerts, mode="each", address="nonsense")).status == 400
+        assert (await ana.post(alerts, mode="each", address="ana@mail.example")).place == alerts
+        assert (await ana.post(alerts, mode="each", address="ana@mail.example")).status == 400, "not twice at once"
+        assert (await ana.post(f"{alerts}/code", code="00000000")).status == 400
+        async with asyncio.timeout(30):  # the daemon looks at its queue every few seconds
+            await server.arrived.wait()
+        code = server.mails[0].text.split("code is ")[1][:8]
+        assert (await ana.post(f"{alerts}/code", code=code)).place == "/portal/account?done=alerts"
+        assert 'value="each" checked' in (await ana.get(alerts)).text
+        assert (await ana.post(alerts, mode="off")).place == "/portal/account?done=alerts"
+        assert 'value="off" checked' in (await ana.get(alerts)).text
 
 
 async def test_clinicians_and_operators_make_letters_and_others_do_not(north: North) -> None:

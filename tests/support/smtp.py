@@ -37,6 +37,7 @@ class MailServer:
     down: bool = False
     port: int = 0
     mails: list[Received] = field(default_factory=list)
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -78,6 +79,7 @@ class _Dialogue:
         await self._say("354 go on")
         raw = (await self._reader.readuntil(b"\r\n.\r\n"))[:-3].replace(b"\r\n..", b"\r\n.")
         self._server.mails.append(Received(self._sender, self._to, raw, self._tls, self._user))
+        self._server.arrived.set()
         return "250 kept"
 
     def _ehlo(self, _line: str) -> str:

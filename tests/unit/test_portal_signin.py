@@ -150,7 +150,7 @@ async def test_a_passkey_belongs_to_one_account(north: Desk) -> None:
         await north.passkeys.add(session, asked.flow, stolen, name="x")
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.recursive(st.none() | st.integers() | st.text(max_size=8), lambda v: st.dictionaries(st.text(max_size=9), v)))
 def test_whatever_a_browser_says_is_an_answer_or_refused(value: Any) -> None:
     party = RelyingParty.of(URL, "North")
@@ -167,6 +167,7 @@ def test_whatever_a_browser_says_is_an_answer_or_refused(value: Any) -> None:
         assert check() is not None
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.binary(max_size=300), st.binary(max_size=300))
 def test_hostile_bytes_in_an_answer_are_refused(client: bytes, data: bytes) -> None:
     party = RelyingParty.of(URL, "North")

@@ -173,7 +173,7 @@ def sees_images_and_reports(elena: Elena) -> None:
     page.get_by_role("link", name="MRI scan of the head").click()
     page.get_by_role("link", name=re.compile("Report$")).click()
     expect(page.locator(".pt-report")).not_to_be_empty()
-    elena.look("report")
+    elena.look()
     page.get_by_role("link", name="MRI scan of the head").click()
     page.get_by_role("link", name=re.compile("Letter$")).click()
     elena.look()
@@ -190,7 +190,7 @@ def downloads(elena: Elena, folder: Path) -> None:
 def shares_by_code(elena: Elena) -> str:
     page = elena.page
     elena.open("/sharing")
-    elena.open("/sharing/new", "share")
+    elena.open("/sharing/new")
     page.get_by_role("button", name="Make a code").click()
     page.locator("input[name=studies]").first.check()
     elena.look()
@@ -222,7 +222,7 @@ def shares_by_link(elena: Elena) -> tuple[str, str]:
     elena.button("See what they will see")
     elena.look()
     elena.button("Yes, share this")
-    elena.look("share-link")
+    elena.look()
     return page.locator("#link").inner_text().strip(), passcode
 
 
@@ -300,7 +300,7 @@ def test_every_page_in_spanish_and_bringing_and_asking(
     english.get_by_role("button", name="Enviar").click()
     elena.look()
     staff_answers(north, new_context, shot)
-    elena.open("/messages", "messages-es")
+    elena.open("/messages")
     expect(english.get_by_text("It is there now.")).to_be_visible()
 
 
@@ -314,7 +314,6 @@ def staff_answers(north: Facility, new_context: NewContext, shot: Any) -> None:
     shot(page, "console-upload")
     page.goto(f"{north.api}/console/amendments")
     assert axe_violations(page) == []
-    shot(page, "console-amendments")
     page.locator("textarea").fill("It is there now.")
     page.get_by_role("button", name="Send the answer").click()
     page.wait_for_url("**/amendments?done=answered")

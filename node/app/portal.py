@@ -66,7 +66,7 @@ def build_portal(basis: "Basis", sessions: Sessions, hashing: PasswordHashing) -
     )
     enrolment, records = Enrolment(parts), Records(parts)
     languages, mailer = Languages(), Mailer(parts.settings, parts.facility)
-    queue = MailQueue(parts, mailer, lambda language, words: languages.named(language)(words))
+    queue = MailQueue(parts, mailer, lambda language, words: languages.named(language)(words), basis.metrics)
     accounts = Accounts(parts, enrolment)
     return Portal(
         enrolment,

@@ -18,6 +18,7 @@ from node.api.web.languages import Languages
 from node.config import PortalSettings, SmtpSecurity
 from node.errors.access import InvalidInput, LockedOut
 from node.errors.portal import InvalidMailSettings, MailUnavailable
+from node.metrics import Metrics
 from node.model.access import IssuedSession
 from node.model.audit import AuditEvent, AuditType
 from node.model.portal import AccountId, AlertMode
@@ -90,7 +91,7 @@ def post(tmp_path: Path) -> Open:
             settings = PortalSettings(**values)
             parts = replace(north.parts, settings=settings)
             mailer = await asyncio.to_thread(Mailer, settings, "Klinik Süd, Haus 2")  # as it reads a file at the start
-            queue = MailQueue(parts, mailer, lambda language, words: LANGUAGES.named(language)(words))
+            queue = MailQueue(parts, mailer, lambda language, words: LANGUAGES.named(language)(words), Metrics())
             yield Post(north, server, Alerts(parts, mailer, queue), queue)
 
     return opened
@@ -206,6 +207,9 @@ async def test_what_cannot_be_sent_is_sent_later_or_given_up(post: Open) -> None
         assert await p.flush() == 0
         async with p.north.db.read() as rx:
             assert await rx.fetch_value("SELECT count(*) FROM portal_mail") == 0, "refused for good"
+        counted = p.queue._metrics.render().decode()
+        assert 'leveret_portal_mails_total{outcome="sent"} 2.0' in counted  # the code, and what was late
+        assert 'leveret_portal_mails_total{outcome="given_up"} 2.0' in counted
 
 
 async def test_a_restart_neither_loses_an_alert_nor_tells_it_twice(post: Open) -> None:
@@ -308,7 +312,9 @@ def test_settings_that_cannot_work_are_refused_at_the_start(settings: dict[str, 
 async def test_a_facility_without_a_mail_server_says_so(tmp_path: Path) -> None:
     async with desk(tmp_path) as north:
         mailer = Mailer(north.settings, "North")
-        alerts = Alerts(north.parts, mailer, MailQueue(north.parts, mailer, lambda _language, words: words.text))
+        alerts = Alerts(
+            north.parts, mailer, MailQueue(north.parts, mailer, lambda _language, words: words.text, Metrics())
+        )
         assert not alerts.available
         with pytest.raises(MailUnavailable):
             await alerts.choose(AccountId.new(), ADDRESS, AlertMode.EACH)

@@ -20,9 +20,11 @@ from pathlib import Path
 
 from node.config import PortalSettings, SmtpSecurity
 from node.errors.portal import InvalidMailSettings, MailUndeliverable
+from node.metrics import Metrics
 from node.sharing.portal.parts import PortalParts
 from node.sharing.portal.plain_words import Words, say
 from node.store import portal_mail as rows
+from node.store.engine import Write
 from node.store.portal_mail import Mail
 
 CONNECT_SECONDS = 20.0
@@ -30,6 +32,7 @@ BATCH = 50
 FIRST_WAIT, LONGEST_WAIT = 60, 3600  # seconds between attempts; doubles each time
 GIVE_UP_SECONDS = {"code": 30 * 60, "alert": 2 * 86400}
 CODE, ALERT = "code", "alert"
+_UNAVAILABLE = 421  # RFC 5321 section 4.2.3: service not available
 _PERMANENT = 500  # SMTP replies of 5yz (RFC 5321 section 4.2.1)
 
 Speak = Callable[[str, Words], str]  # language, what -> text
@@ -104,8 +107,9 @@ class Mailer:
 class MailQueue:
     """What is to be sent, kept until it is."""
 
-    def __init__(self, parts: PortalParts, mailer: Mailer, speak: Speak) -> None:
+    def __init__(self, parts: PortalParts, mailer: Mailer, speak: Speak, metrics: Metrics) -> None:
         self._parts = parts
+        self._metrics = metrics
         self._mailer = mailer
         self._speak = speak
 
@@ -120,27 +124,35 @@ class MailQueue:
             return 0
         messages = []
         for mail in mails:
-            with contextlib.suppress(MailUndeliverable):
+            with contextlib.suppress(MailUndeliverable):  # an address that is none any more
                 messages.append((mail, self._written(mail, now)))
-        codes: Sequence[int]
-        try:
-            codes = await self._mailer.send([message for _, message in messages])
-        except MailUndeliverable as error:
-            self._parts.log.warning("mail server", component="portal-mail", code=error.code, error=error.fact)
-            codes = [421] * len(messages)  # RFC 5321: service not available
+        codes = await self._send([message for _, message in messages])
         replies = dict(zip((mail.mail_id for mail, _ in messages), codes, strict=True))
         async with self._parts.db.write() as tx:
             for mail in mails:
-                reply = replies.get(mail.mail_id, _PERMANENT)
-                wait = min(FIRST_WAIT << min(mail.attempts, 10), LONGEST_WAIT)
-                is_hopeless = reply >= _PERMANENT or now + wait - mail.made_at > GIVE_UP_SECONDS[mail.kind]
-                if reply == 0 or is_hopeless:
-                    await rows.drop_mail(tx, mail.mail_id)
-                else:
-                    await rows.put_off(tx, mail.mail_id, now + wait)
+                await self._settle(tx, mail, replies.get(mail.mail_id, _PERMANENT), now)
         sent = sum(reply == 0 for reply in replies.values())
         self._parts.log.info("mails", component="portal-mail", count=sent, total=len(mails))
         return sent
+
+    async def _send(self, messages: Sequence[EmailMessage]) -> list[int]:
+        try:
+            return await self._mailer.send(messages)
+        except MailUndeliverable as error:
+            self._parts.log.warning("mail server", component="portal-mail", code=error.code, error=error.fact)
+            return [_UNAVAILABLE] * len(messages)
+
+    async def _settle(self, tx: Write, mail: Mail, reply: int, now: int) -> None:
+        """Sent, given up, or put off."""
+        wait = min(FIRST_WAIT << min(mail.attempts, 10), LONGEST_WAIT)
+        is_hopeless = reply >= _PERMANENT or now + wait - mail.made_at > GIVE_UP_SECONDS[mail.kind]
+        if reply == 0 or is_hopeless:
+            await rows.drop_mail(tx, mail.mail_id)
+            outcome = "given_up" if reply else "sent"
+        else:
+            await rows.put_off(tx, mail.mail_id, now + wait)
+            outcome = "put_off"
+        tx.after_commit(lambda: self._metrics.mails.labels(outcome).inc())
 
     def _written(self, mail: Mail, now: int) -> EmailMessage:
         url, facility = self._parts.url(), self._parts.facility

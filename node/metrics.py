@@ -22,7 +22,7 @@ class Metrics:
         self.deliveries = Counter("leveret_deliveries", "Deliveries to a PACS ended", ["state"], registry=r)
         self.delivered = Counter("leveret_delivered_instances", "Instances a PACS was sent", ["outcome"], registry=r)
         self.deleted = Counter("leveret_studies_deleted", "Studies deleted", ["by"], registry=r)
-        self.mails = Counter("leveret_portal_mails", "Mails of the portal, by what became of them", ["outcome"], registry=r)
+        self.mails = Counter("leveret_portal_mails", "Mails of the portal", ["outcome"], registry=r)
         self.damaged = Gauge("leveret_damaged_objects", "Stored objects that do not verify", registry=r)
         self.http_seconds = Histogram("leveret_http_seconds", "Local API latency", ["route", "status"], registry=r)
 

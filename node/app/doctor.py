@@ -62,8 +62,11 @@ def _at_rest(directory: Path, settings: Settings, *, deep: bool) -> tuple[list[F
     damaged: list[DamageShown] = []
     findings.append(_checked("keys", lambda: opened.append(_keys(directory, settings))))
     if opened:
-        findings.append(_checked("restore", lambda: asyncio.run(_restored(directory, opened[0]))))
-        findings.append(_checked("rotation", lambda: _rotation(opened[0])))
+        rare = (
+            _checked("restore", lambda: asyncio.run(_restored(directory, opened[0]))),
+            _checked("rotation", lambda: _rotation(opened[0])),
+        )
+        findings += [finding for finding in rare if finding.problem]
         findings.append(_checked("log", lambda: asyncio.run(_log(directory, opened[0]))))
         if deep:
             found = _checked("index", lambda: damaged.extend(asyncio.run(_verify(directory, opened[0]))))

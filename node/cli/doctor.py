@@ -50,10 +50,10 @@ def _ask(daemon: Daemon) -> list[tuple[str, str]]:
     """What only the running daemon can tell."""
     proof = daemon.post("/audit/verification")
     found = [("log", "" if proof["ok"] else f"{proof['problems'][0]} [audit_damaged]")]
-    waits = daemon.get("/restoration")["restoration"]
-    found.append(("restore", show.words("restore_not_reviewed") if waits else ""))
+    if daemon.get("/restoration")["restoration"]:
+        found.append(("restore", show.words("restore_not_reviewed")))
     forks = daemon.get("/feeds/forks")["forks"]
-    found += [(f"feed {fork['peer_id'][:7]}", show.words("feed_frozen")) for fork in forks] or [("feeds", "")]
+    found += [(f"feed {fork['peer_id'][:7]}", show.words("feed_frozen")) for fork in forks]
     for peer in daemon.get("/peers")["peers"]:
         if peer["trust"] != "TRUSTED":
             continue

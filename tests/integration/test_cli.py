@@ -112,7 +112,7 @@ def test_no_node_and_no_daemon(tmp_path: Path, facility: MakeFacility) -> None:
         assert code_of(line) == "not_running"
     assert north.run("audit", "verify") == {
         "ok": True, "size": 0, "root": north.run("audit", "verify")["root"], "cosigned_by": [], "cosigned": [],
-        "checkpoints": 0, "problems": [],
+        "checkpoints": 0, "problems": [], "incarnation": 1, "base": 0, "gaps": [],
     }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from node.model.portal import (
 )
 from node.store.engine import Read, Row, Write
 
+MAX_LISTED = 100_000  # accounts or letters in one answer
 _ACCOUNT = (
     "SELECT a.account, a.sign_in_name, a.passphrase IS NOT NULL, (SELECT count(*) FROM portal_passkey p"
     " WHERE p.account = a.account), a.language, a.created_at, a.closed_at FROM portal_account a"
@@ -44,9 +45,9 @@ async def get_account(rx: Read, account: AccountId) -> Account | None:
     return None if row is None else _account(row)
 
 
-async def accounts(rx: Read, *, limit: int = 1000) -> list[Account]:
-    """Accounts, newest first."""
-    rows = await rx.fetch_all(f"{_ACCOUNT} ORDER BY a.created_at DESC, a.account LIMIT ?", (limit,))
+async def accounts(rx: Read) -> list[Account]:
+    """Accounts, newest first; not more than fit a list that people page through."""
+    rows = await rx.fetch_all(f"{_ACCOUNT} ORDER BY a.created_at DESC, a.account LIMIT ?", (MAX_LISTED,))
     return [_account(row) for row in rows]
 
 
@@ -183,6 +184,15 @@ async def accesses(rx: Read, account: AccountId) -> list[Access]:
     return [_access(row) for row in rows]
 
 
+async def all_accesses(rx: Read) -> dict[AccountId, list[Access]]:
+    """For whom every account stands or stood, as :func:`accesses`."""
+    found: dict[AccountId, list[Access]] = {}
+    async for row in rx.iterate(f"{_ACCESS} ORDER BY account, relation DESC, since, access"):
+        access = _access(row)
+        found.setdefault(access.account, []).append(access)
+    return found
+
+
 async def accesses_to(rx: Read, patients: Iterable[PatientKey]) -> list[Access]:
     """Which accounts stand or stood for one of these patients."""
     found: list[Access] = []
@@ -241,13 +251,13 @@ async def get_invitation(rx: Read, invitation: PortalInvitationId) -> PortalInvi
     return None if row is None else _invitation(row)
 
 
-async def invitations(rx: Read, *, patient: PatientKey | None = None, limit: int = 1000) -> list[PortalInvitation]:
+async def invitations(rx: Read, *, patient: PatientKey | None = None) -> list[PortalInvitation]:
     """Letters, newest first; of one patient or of all."""
     issuer, patient_id = (None, None) if patient is None else (patient.issuer, patient.patient_id)
     rows = await rx.fetch_all(
         f"{_INVITATION} WHERE ?1 IS NULL OR (issuer = ?1 AND patient_id = ?2)"
         " ORDER BY created_at DESC, invitation LIMIT ?3",
-        (issuer, patient_id, limit),
+        (issuer, patient_id, MAX_LISTED),
     )
     return [_invitation(row) for row in rows]
 

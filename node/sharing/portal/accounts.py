@@ -198,35 +198,36 @@ class Accounts:
 
     async def page(self, *, by: str) -> tuple[list[Held], list[PortalInvitation]]:
         """All accounts and letters, newest first, for staff; on record."""
-        async with self._parts.db.write() as tx:
-            accounts = [Held(a, (), tuple(await rows.accesses(tx, a.account_id))) for a in await rows.accounts(tx)]
-            letters = await rows.invitations(tx)
-            detail = {"accounts": len(accounts), "letters": len(letters)}
-            await audit.append(
-                tx, AuditEvent(AuditType.PORTAL_ACCOUNTS_READ, self._parts.clock.now(), by, detail=detail)
-            )
+        async with self._parts.db.read() as rx:
+            accesses, letters = await rows.all_accesses(rx), await rows.invitations(rx)
+            accounts = [Held(a, (), tuple(accesses.get(a.account_id, ()))) for a in await rows.accounts(rx)]
+        await self._was_read(by, None, len(accounts), len(letters))
         return accounts, letters
 
     async def of_patient(
         self, patients: tuple[PatientKey, ...], *, by: str
     ) -> tuple[list[tuple[Account, Access]], list[PortalInvitation]]:
         """Who stands for a patient, and the patient's letters, for staff; on record."""
-        async with self._parts.db.write() as tx:
+        async with self._parts.db.read() as rx:
             found = []
-            for access in await rows.accesses_to(tx, patients):
-                account = await rows.get_account(tx, access.account)
+            for access in await rows.accesses_to(rx, patients):
+                account = await rows.get_account(rx, access.account)
                 if account is not None:
                     found.append((account, access))
-            letters = [one for patient in patients for one in await rows.invitations(tx, patient=patient)]
-            event = AuditEvent(
-                AuditType.PORTAL_ACCOUNTS_READ,
-                self._parts.clock.now(),
-                by,
-                patient=patients[0],
-                detail={"accounts": len(found), "letters": len(letters)},
-            )
-            await audit.append(tx, event)
+            letters = [one for patient in patients for one in await rows.invitations(rx, patient=patient)]
+        await self._was_read(by, patients[0], len(found), len(letters))
         return found, letters
+
+    async def _was_read(self, by: str, patient: PatientKey | None, accounts: int, letters: int) -> None:
+        event = AuditEvent(
+            AuditType.PORTAL_ACCOUNTS_READ,
+            self._parts.clock.now(),
+            by,
+            patient=patient,
+            detail={"accounts": accounts, "letters": letters},
+        )
+        async with self._parts.db.write() as tx:
+            await audit.append(tx, event)
 
     async def _set(self, tx: Write, account: AccountId, shown: str, stored: str) -> None:
         folded = fold_name(shown)

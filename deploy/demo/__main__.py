@@ -19,6 +19,7 @@ from facility import DemoFailed, Facility
 
 DATA = studies.ROOT / "demo-data"
 API_PORTS = {"Northfield General": 8181, "Lakeside Clinic": 8182, "St Brigid Imaging": 8183}
+PASSPHRASE = "a long demo passphrase"  # noqa: S105 - printed on purpose: loopback only, gone with the demo
 DIRECTORIES = {
     "Northfield General": "northfield",
     "Lakeside Clinic": "lakeside",
@@ -190,7 +191,7 @@ def password_file() -> Path:
     """A throw-away password for the demo's user, in a file as the command wants it."""
     path = DATA / "demo-password"
     path.touch(mode=0o600)
-    path.write_text("a long demo passphrase\n")
+    path.write_text(PASSPHRASE + "\n")
     return path
 
 
@@ -212,6 +213,9 @@ def linger(facilities: tuple[Facility, ...], api: str, token: str) -> None:
     for facility in facilities:
         listen = facility.run("status")["listen"]
         say(f"   {facility.name:20} http://{listen['api']}   DICOM {listen['dicom']}   peers {listen['peer']}")
+    lake = facilities[1].run("status")["listen"]["api"]
+    say(f"\n   {facilities[1].name}'s console: http://{lake}/console/   user demo (clinician), password {PASSPHRASE}")
+    say("   look for Garcia, Elena: what came stands beside what other facilities hold")
     letter = facilities[0].run("portal", "invite", "--patient-id", studies.ELENA.patient_id)
     born = letter["birth_date"]
     say(f"\n   Elena's letter for the portal of {facilities[0].name}: {letter['url']}")

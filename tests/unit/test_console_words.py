@@ -7,15 +7,16 @@ from support.clocks import HandClock
 
 from node.api.console.handles import MAX_HANDLES, Handles
 from node.api.console.login import HOME, local_place
-from node.api.console.priors import Prior
+from node.api.console.priors import MORE, SHORT, Current, Prior, show
 from node.api.console.timeline import WIDTH, timeline
 from node.api.console.words import words_of
 from node.api.web.words import counted, day, lasting, number, person, sex, size
 from node.errors import all_codes
 from node.errors.console import AddressEnded
 from node.model.access import Caller, Role
-from node.model.ids import StudyRef
-from node.sharing.locate import MatchKind, PriorStudy
+from node.model.ids import PeerId, StudyRef
+from node.model.relevance import Examination
+from node.sharing.locate import MatchKind, PeerPriors, PriorStudy
 
 ADA, BEN = Caller("user:ada", Role.CLINICIAN), Caller("user:ben", Role.CLINICIAN)
 
@@ -154,3 +155,21 @@ def test_every_dot_is_within_the_picture_and_none_hides_another(dates: list[str]
     assert len(picture.dots) == len(dates)
     assert all(0 <= dot.x <= WIDTH for dot in picture.dots)
     assert len(picture.ticks) <= 12
+
+
+def test_a_page_of_very_many_priors_stays_light_and_hides_none_for_good() -> None:
+    studies = tuple(prior.remote for prior in (announced(year=2000 + n % 20) for n in range(100)) if prior.remote)
+    lake, brigid = PeerId(bytes(32)), PeerId(bytes([1] * 32))
+    peers = [PeerPriors(lake, "Lakeside", "ok", studies), PeerPriors(brigid, "Brigid", "peer_unreachable", ())]
+    known = {"today": "20261124", "names": {}, "underway": {(peers[0].peer_id, studies[7].ref): "request"}}
+    light = show([], peers, Current(Examination()), **known)  # type: ignore[arg-type]  # of several kinds
+    assert (len(light.first), len(light.others), light.left_out) == (SHORT, MORE, 100 - SHORT - MORE)
+    assert (light.here, light.elsewhere) == (0, 100)
+    assert light.holders is not None
+    assert [holder.words.code if holder.words else "" for holder in light.holders] == ["", "peer_unreachable"]
+    whole = show([], peers, Current(Examination()), **known, every=True)  # type: ignore[arg-type]  # of several kinds
+    assert whole.left_out == 0
+    underway = [prior for prior in (*whole.first, *whole.others) if prior.underway]
+    assert len(underway) == 1
+    assert underway[0].is_arriving
+    assert not underway[0].can_be_asked

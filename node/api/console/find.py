@@ -20,6 +20,7 @@ from node.sharing.trust import TrustList
 
 _DAY = re.compile(r"([0-9]{4})-?([0-9]{2})-?([0-9]{2})")
 _SEXES = ("F", "M", "O")
+SHOWN = 40  # patients on one page; whoever gets more types more
 RECENT = 5  # one's own last requests, to go on with them
 
 
@@ -134,7 +135,7 @@ class FindPages:
         status: int = 200,
     ) -> web.Response:
         recent = [] if found else await self._requests.sent_by(call.caller.name, limit=RECENT)
-        rows = [] if found is None else [(one, self._address(call, one.patient)) for one in found.patients]
+        rows = [] if found is None else [(one, self._address(call, one.patient)) for one in found.patients[:SHOWN]]
         return self._pages.page(
             call,
             "console/clinician/find.html",

@@ -31,7 +31,7 @@ from node.sharing.trust import TrustList
 
 _REGIONS = {region.name: region for region in BodyRegion}
 _MAX_MODALITY = 16
-_WISHES = ("for", "region", "modality")  # queries that say what is being read
+_WISHES = ("for", "region", "modality", "all")  # queries that say what is being read, and how much is shown
 READING_DAYS = 3  # an own study of these days is taken for the one that is being read
 
 
@@ -115,6 +115,7 @@ class PatientPages:
             today=today,
             names=self._names(),
             underway=await self._underway(ref, who),
+            every=call.query("all") == "1",
         )
         return {
             "ref": ref,

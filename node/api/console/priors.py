@@ -11,6 +11,7 @@ from node.model.relevance import NOT_IMAGES, Examination, Rank, examination, ran
 from node.sharing.locate import MatchKind, PeerPriors, PriorStudy
 
 SHORT = 12  # studies at a glance; the rest is one click away
+MORE = 16  # less relevant ones on the same page, which stays light; all of them on demand
 _REGION_WORDS = {region.name or "": (region.name or "").lower().replace("_", " ") for region in BodyRegion}
 REGIONS = [("", "Any region"), *((name, words.capitalize()) for name, words in _REGION_WORDS.items())]
 MODALITIES = [
@@ -142,11 +143,8 @@ class Shown:
     others: list[Prior]
     holders: list[Holder] | None  # None: nobody was asked yet
     here: int
-
-    @property
-    def elsewhere(self) -> int:
-        """Studies that are not held here."""
-        return sum(prior.local is None for prior in (*self.first, *self.others))
+    elsewhere: int  # studies that are not held here
+    left_out: int  # the least relevant, where there are very many
 
 
 def examined(study: StudySummary) -> Examination:
@@ -168,15 +166,22 @@ def show(
     today: str,
     names: Mapping[PeerId, str],
     underway: Mapping[tuple[PeerId, StudyInstanceUID | StudyRef], str],
+    every: bool = False,
 ) -> Shown:
-    """Merge and rank; ``underway`` tells which request brings which study of which facility."""
+    """Merge and rank, ``every`` one or those that a light page holds.
+
+    ``underway`` tells which request brings which study of which facility.
+    """
     everything = list(_merged(local, peers or (), names, underway))
     read = [prior for prior in everything if current.is_it(prior)]
     priors = [prior for prior in everything if not current.is_it(prior)]
-    first, others = shortlist(rank([prior.examined for prior in priors], current.examined, today), SHORT)
+    ranked = shortlist(rank([prior.examined for prior in priors], current.examined, today), SHORT)
     holders = None if peers is None else [_holder(peer) for peer in peers]
-    shown = [[replace(priors[one.index], rank=one.rank) for one in part] for part in (first, others)]
-    return Shown([replace(prior, is_read=True) for prior in read] + shown[0], shown[1], holders, len(local))
+    shown = [[replace(priors[one.index], rank=one.rank) for one in part] for part in ranked]
+    others = shown[1] if every else shown[1][:MORE]
+    elsewhere = sum(prior.local is None for prior in priors)
+    top = [*(replace(prior, is_read=True) for prior in read), *shown[0]]
+    return Shown(top, others, holders, len(local), elsewhere, len(shown[1]) - len(others))
 
 
 def prior_title(prior: PriorStudy | None) -> str:

@@ -51,6 +51,14 @@ class TooManyUploads(LeveretError):
     status = 409
 
 
+class UploadBusy(LeveretError):
+    """Another file of this upload is arriving."""
+
+    code = "upload_busy"
+    advice = "Send one file after the other."
+    status = 409
+
+
 class EmptyUpload(LeveretError):
     """There is no medical image in this upload."""
 

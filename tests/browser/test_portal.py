@@ -44,7 +44,7 @@ def north(facility: Callable[..., Facility], tmp_path_factory: pytest.TempPathFa
         if number > len(images):
             one.SeriesNumber, one.SeriesInstanceUID = number, f"{STUDY_UID}.{number}"
             one.SeriesDescription = "Letter" if "EncapsulatedDocument" in one else "Report"
-            one.SOPInstanceUID = one.file_meta.MediaStorageSOPInstanceUID = f"{STUDY_UID}.{number}.1"
+            one.SOPInstanceUID = one.file_meta.MediaStorageSOPInstanceUID = UID(f"{STUDY_UID}.{number}.1")
         one.save_as(folder / f"{number:03}.dcm", enforce_file_format=True)
     made = facility("Northern Hospital")
     made.run("import", str(folder))

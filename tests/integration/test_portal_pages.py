@@ -15,11 +15,12 @@ import pytest
 from aiohttp import FormData
 from PIL import Image
 from pydicom.uid import UID
-from support.ct import CtStudy
+from support.ct import CtStudy, dataset_of
 from support.portal import Browser, browser
 from support.running import Running, running
 
 from node.model.access import Role
+from node.sharing.portal import uploads
 
 ANA = CtStudy(instances=3, patient_id="ANA-1", patient_name="Garcia^<b>Ana</b>", birth_date="19640327", rows=32, seed=1)
 BEA = CtStudy(instances=1, patient_id="BEA-2", patient_name="Berg^Bea", birth_date="19701224", rows=32, seed=2)
@@ -445,6 +446,51 @@ async def test_hostile_files_are_counted_and_nothing_else(enrolled: Any, tmp_pat
     headers = {"Content-Type": "application/octet-stream"}
     async with ana.session.post(f"{ana.api}{upload}/files", data=whole, headers=headers) as forged:
         assert forged.status == 403, "no token of the page"
+
+
+async def test_a_large_file_waits_in_a_scratch_file_and_a_second_one_for_the_first(
+    node: Running, enrolled: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "_HELD_BYTES", 4000)
+    ana: Browser = await enrolled(ANA)
+    upload = (await ana.post("/portal/uploads", whose=await record_of(ana))).place
+    whole, other = CD.files()
+    headers = {"X-CSRF-Token": await ana.csrf(), "Content-Type": "application/octet-stream"}
+    first_half, rest = asyncio.Event(), asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield whole[:5000]
+        first_half.set()
+        await rest.wait()
+        yield whole[5000:]
+
+    async def send() -> Any:
+        async with ana.session.post(f"{ana.api}{upload}/files", data=slowly(), headers=headers) as answer:
+            return answer.status, await answer.json()
+
+    sending = asyncio.create_task(send())
+    await first_half.wait()
+    while (busy := await send_file(ana, upload, other))[0] == 200:  # until the first one has arrived there
+        assert len(busy) == 2
+    assert (busy[0], busy[1]["code"]) == (409, "upload_busy")
+    rest.set()
+    assert await sending == (200, {"taken": 1, "refused": 0})
+    assert await send_file(ana, upload, whole[:132] + bytes(5000)) == (200, {"taken": 0, "refused": 1})
+    async with AsyncExitStack() as stack:
+        form = FormData()
+        form.add_field("csrf", await ana.csrf())
+        form.add_field("files", b"", filename="", content_type="application/octet-stream")
+        await (await ana.session.post(ana.api + upload, data=form, allow_redirects=False)).read()
+        desk = await staff(node, stack)
+        name = upload.rsplit("/", 1)[1]
+        csrf = (await desk.get(f"/console/uploads/{name}")).field("csrf")
+        await desk.post(f"/console/uploads/{name}/accept", csrf=csrf, patient_id="ANA-1")
+    token = await node.token("clinician")
+    async with ana.session.get(
+        f"{node.api}/dicom-web/studies/{CD.study_uid}/series/{CD.series_uid}/instances/{CD.sop_uid(1)}",
+        headers={"Authorization": f"Bearer {token}", "Accept": "application/dicom; transfer-syntax=*"},
+    ) as answer:
+        assert dataset_of(await answer.read()) == dataset_of(whole)
 
 
 async def test_an_account_has_few_uploads_at_a_time(enrolled: Any) -> None:

@@ -8,6 +8,7 @@ neither announced nor handed on.
 """
 
 import asyncio
+import contextlib
 import io
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from node.dicom.pool import ParserPool
 from node.dicom.sources import ZIP_MAGIC, RefusedSource, SourceFile, archive_sources
 from node.errors.access import NotFound
 from node.errors.dicom import DicomRefused, MediaDirectory
-from node.errors.portal_pages import TooManyUploads, UploadTooLarge
+from node.errors.portal_pages import TooManyUploads, UploadBusy, UploadTooLarge
 from node.errors.storage import DiskFull
 from node.model.access import Caller
 from node.model.audit import AuditEvent, AuditType
@@ -46,6 +47,7 @@ _ROOM_BYTES = MAX_MEMBER_BYTES  # of all files of all uploads in memory at once
 _HELD_BYTES = STREAM_FROM_BYTES  # a larger file waits in a scratch file
 _META_BYTES = 2 * 1024 * 1024  # in which file meta information surely ends
 _PIECE_BYTES = 1024 * 1024
+_LOOK_BYTES = 64 * 1024 * 1024  # of a scratch file between two looks at the disk
 _HEAD_BYTES = PREAMBLE_BYTES + len(PREFIX)
 _UNDECIDED = frozenset({UploadState.OPEN, UploadState.WAITING})
 
@@ -81,6 +83,7 @@ class Uploads:
     def __init__(self, parts: UploadParts) -> None:
         self._parts = parts
         self._room = Budget(_ROOM_BYTES)
+        self._arriving_now: set[UploadId] = set()
 
     async def records(self, caller: Caller) -> tuple[Record, ...]:
         """For whom the caller may bring images."""
@@ -108,8 +111,7 @@ class Uploads:
         if record is None:
             raise NotFound
         await self._forget_stale()
-        if await self._parts.store.free() < KEEP_FREE:
-            raise DiskFull
+        await self._require_room()
         now = self._parts.clock.now()
         text = " ".join("".join(c if c.isprintable() else " " for c in note[:MAX_NOTE]).split())
         made = Upload(UploadId.new(), caller.actor, record.patient, text, UploadState.OPEN, 0, 0, 0, now)
@@ -124,13 +126,15 @@ class Uploads:
         """One file of ``size`` bytes, or a ZIP archive, as it arrives. What is no image is counted, not an error.
 
         Raises:
-            NotFound: no such open upload. UploadTooLarge: it would hold too much.
+            NotFound: no such open upload. UploadTooLarge: it would hold too much. UploadBusy: another file arrives.
             DiskFull and other troubles of this node.
         """
         upload = await self.get(caller, name)
         if upload.state is not UploadState.OPEN:
             raise NotFound
-        taken = await self._arriving(upload, pieces, size)
+        await self._require_room()
+        with self._alone(upload):
+            taken = await self._arriving(upload, pieces, size)
         async with self._parts.db.write() as tx:
             await rows.count_file(tx, upload.upload_id, taken=taken.taken, size=taken.size, refused=taken.refused)
         return taken
@@ -171,6 +175,22 @@ class Uploads:
             )  # fmt: skip
             await audit.append(tx, event)
         return gone
+
+    async def _require_room(self) -> None:
+        """Raises DiskFull if guests would take what everything else needs."""
+        if await self._parts.store.free() < KEEP_FREE:
+            raise DiskFull
+
+    @contextlib.contextmanager
+    def _alone(self, upload: Upload) -> Iterator[None]:
+        """One file of an upload at a time, so that its limits are those of what has been counted."""
+        if upload.upload_id in self._arriving_now:
+            raise UploadBusy
+        self._arriving_now.add(upload.upload_id)
+        try:
+            yield
+        finally:
+            self._arriving_now.discard(upload.upload_id)
 
     async def _forget_stale(self) -> None:
         before = self._parts.clock.now() - STALE_SECONDS
@@ -231,6 +251,8 @@ class Uploads:
             await asyncio.to_thread(spool.add, piece)
             if upload.size + spool.size > MAX_UPLOAD_BYTES:
                 raise UploadTooLarge
+            if spool.size // _LOOK_BYTES != (spool.size - len(piece)) // _LOOK_BYTES:
+                await self._require_room()
 
     async def _archive(self, upload: Upload, beginning: bytes, pieces: AsyncIterator[bytes]) -> Taken:
         with await asyncio.to_thread(self._parts.store.spool) as spool:

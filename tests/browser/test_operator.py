@@ -142,7 +142,7 @@ def test_two_fresh_nodes_pair_in_the_browser(two: Two, desk: MakeDesk, shot: Sho
     north.page.get_by_role("link", name="Compare the safety phrase with Lakeside").click()  # the page looked by itself
     assert north.page.locator(".lv-phrase").inner_text().split() == phrase
     north.whole()
-    shot(north.page, "pairing")
+    shot(north.page, "pairing", whole=False)
     north.press("The words are the same: trust it")
     expect(north.page.get_by_text("This facility is trusted now.")).to_be_visible()
 
@@ -261,9 +261,9 @@ def test_every_page_is_whole_for_who_may_see_it(two: Two, desk: MakeDesk, shot: 
 def ask(two: Two, code: str, *who: str) -> None:
     """Lakeside asks for both studies; a person must look."""
     studies = ("--study", ONE.study_uid, "--study", TWO.study_uid)
-    done = two.lake.call(
-        "request", "--from", peer_id(two.north), *studies, *who, "--share-code", "-", "--wait", "--json", stdin=code
-    )
+    two.lake.user("dr.who")
+    asked = ("request", "--as", "dr.who", "--from", peer_id(two.north), *studies, *who)
+    done = two.lake.call(*asked, "--share-code", "-", "--wait", "--json", stdin=code)
     assert json.loads(done.stdout)["state"] == "REVIEW", done.stdout + done.stderr
 
 

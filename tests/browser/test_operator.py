@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, Request, expect
 from support.browser import PHONE, Watch, axe_violations, sign_in, sizes
 from support.ct import CtStudy
-from support.facility import Facility, peer_id
+from support.facility import Facility, peer_id, wait_for
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(240)]
 
@@ -193,8 +193,11 @@ def test_a_request_is_decided_in_the_inbox(two: Two, desk: MakeDesk, shot: Shot)
     expect(north.page.get_by_text("This request is decided already")).to_be_visible()
     assert north.page.url.split("?")[0].endswith("/console/inbox")
 
-    north.go("transfers")
-    expect(north.page.get_by_role("cell", name="3 of 3")).to_be_visible(timeout=30_000)
+    def has_arrived() -> bool:
+        north.go("transfers")
+        return north.page.get_by_role("cell", name="3 of 3").count() == 1
+
+    wait_for(has_arrived)
     north.link("to Lakeside")
     north.whole()
     assert [s["study_instance_uid"] for s in two.lake.run("studies")["studies"]] == [ONE.study_uid], "the part alone"

@@ -168,7 +168,7 @@ def _ceiling(most: int) -> int:
     """A round number at or above ``most``, which the grid divides evenly."""
     if most <= 0:
         return _GRID
-    scale = int(10 ** max(0, len(str(most)) - 2))
+    scale = int("1" + "0" * max(0, len(str(most)) - 2))
     return next(step * scale for step in (*range(4, 100, 4), 100) if step * scale >= most)
 
 

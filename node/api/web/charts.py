@@ -168,8 +168,9 @@ def _ceiling(most: int) -> int:
     """A round number at or above ``most``, which the grid divides evenly."""
     if most <= 0:
         return _GRID
-    scale = int("1" + "0" * max(0, len(str(most)) - 2))
-    return next(step * scale for step in (*range(4, 100, 4), 100) if step * scale >= most)
+    scale = 10 ** max(0, len(str(most)) - 2)
+    steps: list[int] = [step * scale for step in (*range(4, 100, 4), 100)]
+    return next(step for step in steps if step >= most)
 
 
 def _span(value: int, top: int) -> float:

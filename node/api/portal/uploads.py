@@ -23,9 +23,7 @@ from node.sharing.portal.uploads import MAX_NOTE, MAX_UPLOAD_BYTES, Uploads
 UPLOADS = "/portal/uploads"
 _WRONG: dict[type[LeveretError], Words] = {
     TooManyUploads: say("Some of what you sent before is still being looked at. Please wait, or delete one of them."),
-    EmptyUpload: say(
-        "No medical image was among these files. Choose the whole folder of the CD, or a ZIP of it."
-    ),
+    EmptyUpload: say("No medical image was among these files. Choose the whole folder of the CD, or a ZIP of it."),
     UploadTooLarge: say("That is too much at once. Send it in several parts, or bring the CD to us."),
     StudyProtected: say("The facility has to keep these images. Write a message if you want to know why."),
     StudyInUse: say("These images are in use at this moment. Please try again later."),

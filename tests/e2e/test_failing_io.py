@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ pytestmark = pytest.mark.peers
 FILES = 12  # of one ingest: more than 100 operations
 FIRST = 300  # operations that each fail once in the soak
 IN_SUITE = 20
+RECOVERS_SECONDS = 10.0
 FAILURES = ("ENOSPC", "EIO", "KILL")
 
 MakeFacility = Callable[..., Facility]
@@ -71,7 +73,10 @@ class Player:
             self.node.start()
         assert len(reads(self.node, self.first, self.token)) == FILES, "reads go on"
         self.io.fail(0, what)
-        assert ingest(self.node, folder), f"the disk works again, the node too (operation {number}, {what}): {self.log}"
+        # A store whose index could not follow takes nothing for a second, and says so; a sender tries again.
+        deadline = time.monotonic() + RECOVERS_SECONDS
+        while not ingest(self.node, folder):
+            assert time.monotonic() < deadline, f"the disk works again, not the node ({number}, {what}): {self.log}"
         self.whole.append((study, sorted(dataset_of(path.read_bytes()) for path in folder.iterdir())))
         shutil.rmtree(folder)
 

@@ -116,6 +116,8 @@ class Listener:
         entry = _HalfOpen(address)
         self._half_open[entry] = None
         entry.task = group.create_task(self._handshake(entry, connection))
+        # Also of a task that is cancelled before it begins, and so never gets to close anything.
+        entry.task.add_done_callback(lambda task: connection.close() if task.cancelled() else None)
 
     def _evict(self) -> None:
         crowd = Counter(entry.address for entry in self._half_open)
@@ -142,9 +144,6 @@ class Listener:
             reason = reason_of(exc)
             self._failed(entry.address, reason, spend=reason not in _FREE, seconds=time.monotonic() - started)
             connection.close()
-        except asyncio.CancelledError:
-            connection.close()
-            raise
         except Exception as exc:  # noqa: BLE001 - one odd connection must not end the accept loop for all
             self._log.error("handshake crashed", component="peers", error=type(exc).__name__)
             self._failed(entry.address, "crashed", spend=True)

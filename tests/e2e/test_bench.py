@@ -4,8 +4,10 @@ import json
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from support.facility import LEVERET
 
 ENVIRONMENT = {"PATH": "/nowhere", "LEVERET_DATA": "/nowhere"}  # no storescp and no Orthanc: half the time
@@ -14,6 +16,14 @@ ENVIRONMENT = {"PATH": "/nowhere", "LEVERET_DATA": "/nowhere"}  # no storescp an
 def start(folder: Path) -> subprocess.Popen[str]:
     command = [str(LEVERET), "bench", "--instances", "10", "--json", "--data", str(folder / "node")]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+
+
+@pytest.fixture(autouse=True)
+def heeded_interrupts() -> Iterator[None]:
+    """Children heed SIGINT, also where whoever started the tests in the background had it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def children(pid: int) -> list[str]:

@@ -9,9 +9,8 @@ from typing import Any
 
 import pydicom
 import pytest
-from PIL import Image
-from playwright.sync_api import Locator, Page, Request, expect
-from support.browser import Watch, axe_violations
+from playwright.sync_api import Page, Request, expect
+from support.browser import Watch, axe_violations, shades
 from support.facility import Facility, wait_for
 from support.viewer import dataset_of, pdf
 from support.zoo import brain
@@ -63,11 +62,6 @@ def open_link(page: Page, passcode: str = "") -> None:
     if passcode:
         page.get_by_label("Passcode").fill(passcode)
     page.get_by_role("button", name="Open", exact=True).click()
-
-
-def shades(picture: Locator) -> int:
-    with Image.open(io.BytesIO(picture.screenshot())) as image:
-        return len(image.convert("RGB").getcolors(1 << 24) or [])
 
 
 def test_a_doctor_opens_a_link(

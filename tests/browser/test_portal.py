@@ -11,10 +11,9 @@ from typing import Any
 
 import pydicom
 import pytest
-from PIL import Image
-from playwright.sync_api import BrowserContext, Locator, Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 from pydicom.uid import UID
-from support.browser import Watch, axe_violations, passkey_device, sign_in
+from support.browser import Watch, axe_violations, passkey_device, shades, sign_in
 from support.facility import Facility, pair, wait_for
 from support.viewer import dataset_of, pdf
 from support.zoo import brain
@@ -74,11 +73,6 @@ def enrol(north: Facility, page: Page) -> None:
     page.get_by_role("button", name="Go on").click()
     page.get_by_role("button", name="Make a passkey").click()
     page.wait_for_url("**/portal/studies")
-
-
-def shades(picture: Locator) -> int:
-    with Image.open(io.BytesIO(picture.screenshot())) as image:
-        return len(image.convert("RGB").getcolors(1 << 24) or [])
 
 
 def weight_of_first_page(context: BrowserContext, address: str) -> int:

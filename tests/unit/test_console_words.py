@@ -9,7 +9,7 @@ from node.api.console.handles import MAX_HANDLES, Handles
 from node.api.console.login import HOME, local_place
 from node.api.console.priors import MORE, SHORT, Current, Prior, show
 from node.api.console.timeline import WIDTH, timeline
-from node.api.console.words import words_of
+from node.api.web.advice import words_of
 from node.api.web.words import counted, day, lasting, number, person, sex, size
 from node.errors import all_codes
 from node.errors.console import AddressEnded

@@ -8,9 +8,9 @@ import msgspec
 from aiohttp import web
 
 from node.api.console.handles import Handles
-from node.api.console.words import words_of_error
 from node.api.rest.access import IMAGES
 from node.api.routing import Call, Route
+from node.api.web.advice import words_of_error
 from node.api.web.pages import Pages, see_other
 from node.errors.base import LeveretError
 from node.errors.offers import InvalidOffer, NoSuchOffer

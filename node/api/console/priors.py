@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from node.api.console.words import Words, words_of
+from node.api.web.advice import Words, words_of
 from node.model.ids import PeerId, StudyInstanceUID, StudyRef
 from node.model.instance import StudySummary
 from node.model.label import NO_REGION, BodyRegion

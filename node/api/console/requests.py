@@ -9,10 +9,10 @@ from aiohttp import web
 from node.api.console.handles import Handles, PatientRef
 from node.api.console.live import answer_pieces
 from node.api.console.priors import examined
-from node.api.console.words import words_of
 from node.api.rest.access import IMAGES
 from node.api.rest.inbox import named_request
 from node.api.routing import Call, Route
+from node.api.web.advice import words_of
 from node.api.web.pages import Pages, see_other
 from node.errors.delivery import NoSuchDelivery
 from node.model.delivery import Delivery, DeliveryId

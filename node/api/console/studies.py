@@ -9,10 +9,10 @@ import msgspec
 from aiohttp import web
 
 from node.api.console.handles import Handles, PatientRef
-from node.api.console.words import words_of_error
 from node.api.dicomweb.reads import Reads
 from node.api.rest.access import IMAGES
 from node.api.routing import Call, Route
+from node.api.web.advice import words_of_error
 from node.api.web.pages import Pages, see_other
 from node.errors.base import LeveretError
 from node.errors.delivery import LinkConflict

@@ -10,6 +10,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from node.api.cookies import SESSION
 from node.api.problem import problem_of
 from node.api.routing import Call
+from node.api.web.advice import words_of
 from node.api.web.assets import Assets
 from node.api.web.languages import Languages
 from node.api.web.words import FILTERS
@@ -81,8 +82,10 @@ class Pages:
             return web.Response(status=303, headers={"Location": place})
         session = request.get(SESSION)
         is_visitor = session is not None and session.caller.role not in STAFF
-        template = "portal/problem.html" if is_visitor or area in {"/portal", "/links"} else "problem.html"
-        return self.answer(request, template, status=error.status, problem=problem_of(error))
+        if is_visitor or area in {"/portal", "/links"}:
+            return self.answer(request, "portal/problem.html", status=error.status, problem=problem_of(error))
+        words = words_of(error.code)
+        return self.answer(request, "problem.html", status=error.status, problem=words, fact=error.fact)
 
 
 def see_other(place: str) -> web.Response:

@@ -82,7 +82,7 @@ DONE: Mapping[str, str] = {
     "offer-refused": "Refused. The other facility is told.",
 }
 
-# What the errors say to the command line's user does not always fit who sits before a page.
+# What errors mean to whoever is led back to a list by them, beyond what `web.advice` says.
 PROBLEMS: Mapping[str, tuple[str, str]] = {
     "invalid_input": ("Something in the form is not right", "Correct it, then send it again."),
     "request_not_pending": (

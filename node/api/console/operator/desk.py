@@ -1,7 +1,6 @@
 """What the pages share: rendering with a notice, going back with one, and asking again before what cannot be undone."""
 
 import contextlib
-import inspect
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +10,7 @@ from aiohttp import web
 from node.api.console.operator.areas import AREAS, DONE, PROBLEMS
 from node.api.console.operator.words import actor as said_actor
 from node.api.routing import Call
+from node.api.web.advice import words_of
 from node.api.web.pages import Pages, see_other
 from node.clock import Clock
 from node.errors.base import LeveretError, all_codes
@@ -137,11 +137,9 @@ async def settle(work: Awaitable[object], *, to: str, what: str, otherwise: str)
 
 
 def _words_of(code: str) -> tuple[str, str]:
-    """What is wrong, and what to do; in words for who uses the console where they differ from the command line's."""
-    if code in PROBLEMS:
-        return PROBLEMS[code]
-    error = all_codes()[code]
-    return (inspect.getdoc(error) or "").split("\n", 1)[0], error.advice
+    """What is wrong, and what to do; as seen from a list, where that has words of its own."""
+    words = words_of(code)
+    return PROBLEMS.get(code, (words.title, words.advice))
 
 
 def _sentence(fact: str) -> str:

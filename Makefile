@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 PYTEST := $(BIN)/python -m pytest
+# A file of tests at a time to each core, in the order of the folders: the long ones (browser, e2e) come first.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test lint bench soak screenshots peers clean
 
@@ -26,7 +28,7 @@ peers:
 	deploy/install-peers
 
 test: $(VENV)/.installed peers lint
-	$(PYTEST) $(ARGS)
+	$(PYTEST) $(PARALLEL) $(ARGS)
 
 soak: $(VENV)/.installed peers
 	$(PYTEST) -m soak --timeout 3600 $(ARGS)
